@@ -1,0 +1,22 @@
+// Counters of the engine; no transport. Written by the engine, read by any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace cascade {
+
+struct Metrics {
+  std::atomic<int64_t> prompt_tokens{0};      // fed
+  std::atomic<int64_t> generation_tokens{0};  // sampled
+  std::atomic<int64_t> tokens_evicted{0};
+  std::atomic<int64_t> stride_closes{0};
+  std::atomic<int64_t> steps{0};
+  std::atomic<int64_t> turns_finished{0};
+  std::atomic<int64_t> turns_failed{0};
+  std::atomic<int> turns_running{0};
+  std::atomic<int> turns_waiting{0};
+  std::atomic<int> sessions{0};
+};
+
+}  // namespace cascade

@@ -1,0 +1,74 @@
+// What a caller asks of the engine, and what comes back: plain values, no transport.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/text/chat_template.h"
+#include "kernels/backend.h"
+
+namespace cascade {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+struct TextPrompt {
+  std::string text;
+  bool parse_special = false;
+};
+using Prompt = std::variant<TextPrompt, std::vector<int32_t>, std::vector<ChatMessage>>;
+
+struct SamplingParams {
+  float temperature = 1.0f;  // 0: greedy
+  int top_k = 0;             // 0: all
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  std::optional<uint64_t> seed;
+};
+
+enum class TurnKind : uint8_t { kGenerate, kScore };
+
+struct TurnRequest {
+  TurnKind kind = TurnKind::kGenerate;
+  std::string session_id;  // "": one-shot
+  Prompt prompt;
+  SamplingParams sampling;
+  std::optional<int64_t> max_tokens;  // unset: EngineOptions::default_max_tokens
+  std::vector<std::string> stop;
+  std::optional<int64_t> expected_position;
+  SteadyTime deadline = SteadyTime::max();
+};
+
+enum class FinishReason : uint8_t { kNone, kStop, kStopSequence, kLength, kCancelled, kDeadline, kError };
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  int64_t session_tokens_seen = 0;
+  int64_t tokens_resident = 0;
+  int64_t tokens_evicted = 0;
+  int64_t cache_bytes = 0;
+  std::chrono::nanoseconds queue_time{0};
+  std::chrono::nanoseconds prefill_time{0};
+  std::chrono::nanoseconds decode_time{0};
+};
+
+// What a turn has produced since it was last read. The last one has `finished`.
+struct TurnDelta {
+  std::string text;
+  std::vector<int32_t> token_ids;            // sampled (kGenerate) or scored (kScore)
+  std::vector<kernels::TokenScore> scores;   // kScore: parallel to token_ids
+  int64_t score_total = 0;                   // kScore: tokens that the turn will score
+  bool finished = false;
+  FinishReason finish_reason = FinishReason::kNone;
+  std::string stop_sequence;
+  Usage usage;
+  absl::Status status;  // of the finished turn: OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL, ..
+};
+
+}  // namespace cascade

@@ -1,0 +1,149 @@
+// The interface between the forward pass and a device: memory, about a dozen ops, one Finish() per step.
+//
+// Threads: one thread (the engine's) calls everything here. Ops may run asynchronously: their effects are there after
+// Finish(), which returns the step's first error with the op's name. Host spans given to an op may be reused as soon as
+// the op returns; host memory that an op writes may be read after Finish().
+//
+// Row invariance (CPU always, CUDA under --deterministic): a row's result has the same bits whatever the number of
+// rows, slice, batch or threads.
+//
+// Shapes and indices are the caller's responsibility: an op CHECKs them. Activations are float32 matrices
+// [rows, columns]; unless said otherwise outputs must not overlap inputs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/cache_shape.h"
+#include "kernels/tensor_view.h"
+
+namespace cascade::kernels {
+
+enum class WeightId : int32_t {};
+
+// A weight in host memory, as its file stores it: `rows` outputs of `cols` inputs, dense.
+struct HostWeight {
+  const void* data = nullptr;
+  DType type = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+// out (+)= x * weight^T.
+struct LinearTarget {
+  WeightId weight;
+  TensorView out;           // [x.rows, weight rows]
+  bool accumulate = false;  // add to out instead of overwriting it
+};
+
+// The part of a session's cache that one slice sees in one segment: `count` consecutive slots from `first_slot` on,
+// wrapping at the segment's end (num_sinks, or ring_slots[i]).
+struct Segment {
+  uint32_t first_slot = 0;
+  uint32_t count = 0;          // what the slice's first row sees, itself included where it is a part of this segment
+  bool grows = false;          // row j sees count + j: the causal part (own sinks, or open stride)
+  int64_t query_position = 0;  // RoPE position of row 0's query here; row j's is + j (cache.md, section 4)
+};
+
+// Consecutive rows of one step that belong to one session and to one of: its sinks, its open stride.
+struct Slice {
+  int slot = 0;       // the session's cache slot
+  int first_row = 0;  // of the step's activations
+  int num_rows = 0;
+  bool sinks = false;         // stored in the sink segment, not scored
+  int64_t first_token = 0;    // index in its session of row 0's token
+  int open_place = 0;         // r: place of row 0 in its stride; row 0 of a stride also decays the stored scores
+  uint32_t write_slot = 0;    // where row 0's key goes (sink slot or slot of ring 0); row j: + j, wrapping
+  std::span<const Segment> segments;  // [N + 1]: sinks, ring 0 .. N-1
+};
+
+// One move of a closing stride: `count` entries of ring `from`, append indices from_index .., go to ring `to` at append
+// indices to_index ... With `select`, of each 2g only the g best do (count / 2 in all).
+struct CloseMove {
+  int from_ring = 0;
+  int to_ring = 0;
+  int64_t from_index = 0;  // its slot is from_index mod ring_slots[from_ring]
+  int64_t to_index = 0;
+  int count = 0;
+  bool select = false;
+};
+
+// A full stride closes: fold scores (max reduction), set its tokens' distinctness, then the moves in their order.
+struct Close {
+  int slot = 0;
+  int64_t stride_index = 0;  // append index in ring 0 of the stride's first token
+  std::span<const CloseMove> moves;
+};
+
+// Likelihood of a target under one row of logits.
+struct TokenScore {
+  float logprob = 0;     // natural log of softmax(logits)[target]
+  int32_t top_id = 0;    // first of the largest logits
+  float top_margin = 0;  // largest logit minus the second largest
+};
+
+// What one (layer, KV head) of a session holds, by segment and slot; stale slots included.
+struct HeadContents {
+  std::vector<std::vector<uint32_t>> tokens;    // [N + 1][slots of the segment]; token index in its session
+  std::vector<std::vector<float>> scores;       // same shape; sinks: 0
+  std::vector<std::vector<float>> distinctness;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string Description() const = 0;  // "CPU, 2 threads, AVX3_DL, int8 activations"
+
+  // Memory; all of it lives as long as the backend. RESOURCE_EXHAUSTED with the bytes wanted when there is none.
+
+  // Copies a weight to the device in the layout its ops want, in the type it has.
+  virtual absl::StatusOr<WeightId> LoadWeight(const HostWeight& weight) = 0;
+  // An activation buffer, zeroed.
+  virtual absl::StatusOr<TensorView> Allocate(int64_t rows, int64_t cols) = 0;
+  // The one pool of caches; called once. max_rows bounds the rows of a step.
+  virtual absl::Status CreateCaches(const CacheShape& shape, int num_slots, int max_rows) = 0;
+  // Bytes of one slot of such a pool, without creating it.
+  virtual size_t CacheBytesPerSlot(const CacheShape& shape) const = 0;
+  // Zeroes a slot before another session uses it.
+  virtual void ClearSlot(int slot) = 0;
+  // Copies what one layer and KV head of a slot holds. Waits for the device.
+  virtual absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
+
+  // Ops of a step.
+
+  // Announces the slices of this step; AppendKv and Attend refer to them. Computes the rotations of their rows.
+  virtual void BeginStep(std::span<const Slice> slices) = 0;
+  // out[r] = table[ids[r]]. ids: [rows]; table: [vocabulary, hidden]; out: [rows, hidden].
+  virtual void Embed(WeightId table, std::span<const int32_t> ids, TensorView out) = 0;
+  // out = x / sqrt(mean(x^2) + eps) * gain, by row. gain: [1, cols]. out may be x.
+  virtual void RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) = 0;
+  // Several linear layers over one input, in one pass.
+  virtual void Linear(TensorView x, std::span<const LinearTarget> targets) = 0;
+  // gate = silu(gate) * up, in place.
+  virtual void SiluMul(TensorView gate, TensorView up) = 0;
+  // Stores the slices' keys, rotated at their append index, and values; new entries have score 0.
+  // k, v: [rows, kv_heads * head_dim], k unrotated.
+  virtual void AppendKv(int layer, TensorView k, TensorView v) = 0;
+  // Attention of every row over all its slice's segments, softmax scale 1/sqrt(head_dim), and the exact attention scores
+  // of all keys but sinks (cache.md, section 3). q, out: [rows, kv_heads * G * head_dim], q unrotated.
+  virtual void Attend(int layer, TensorView q, TensorView out) = 0;
+  // Closes full strides, in all layers.
+  virtual void CloseStrides(std::span<const Close> closes) = 0;
+  // out[i] = x[rows[i]].
+  virtual void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) = 0;
+  // scores[i] of targets[i] under logits row i; a target < 0 leaves logprob 0.
+  virtual void ScoreTargets(TensorView logits, std::span<const int32_t> targets, std::span<TokenScore> scores) = 0;
+  // host: [x.rows * x.cols].
+  virtual void CopyToHost(TensorView x, std::span<float> host) = 0;
+
+  // Waits for all ops since the last call and returns their first error.
+  virtual absl::Status Finish() = 0;
+};
+
+}  // namespace cascade::kernels
