@@ -50,6 +50,8 @@ class Llama final : public Model {
                                                        kernels::DType kv_type, int num_slots, int max_rows,
                                                        kernels::Backend& backend);
 
+  ~Llama() override;
+
   int vocabulary() const override;
   absl::Status Forward(const ForwardBatch& batch, ForwardResult& result) override;
   void ClearSlot(int slot) override;
