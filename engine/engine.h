@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include "engine/cache/cascade_plan.h"
 #include "engine/metrics.h"
 #include "engine/model/llama.h"
+#include "engine/session/session.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "engine/token_stream.h"
@@ -39,27 +39,6 @@ struct EngineOptions {
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
   std::chrono::seconds session_ttl{0};  // 0: sessions do not expire
-};
-
-enum class SessionState : uint8_t { kResident, kBusy };
-
-struct SessionInfo {
-  std::string id;
-  std::string label;
-  SessionState state = SessionState::kResident;
-  int64_t position = 0;  // tokens of its whole life, fed or sampled
-  int64_t tokens_resident = 0;
-  int64_t tokens_evicted = 0;
-  int64_t turns = 0;
-  std::chrono::system_clock::time_point created;
-  std::chrono::system_clock::time_point last_used;
-  std::optional<std::chrono::system_clock::time_point> expires;
-  FinishReason last_finish = FinishReason::kNone;
-};
-
-struct SessionPage {
-  std::vector<SessionInfo> sessions;  // oldest first
-  std::string next_page_token;
 };
 
 struct HeadView {

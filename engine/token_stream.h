@@ -7,6 +7,8 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "engine/turn_request.h"
 #include "kernels/base/mutex.h"
@@ -23,8 +25,8 @@ class TokenStream {
   // Waits for something; for callers that own their thread.
   TurnDelta Pop();
   // `on_ready` runs once after the next Push, on the pusher's thread, without locks held (at once if a delta is already
-  // waiting). It must not block. Replaces an earlier one; nullptr takes it back: after that returns the earlier one is
-  // not running and will not run.
+  // waiting). It must not block, and may pop and ask to be notified again. Replaces an earlier one; nullptr takes it
+  // back: after that returns the earlier one is not running on another thread and will not run.
   void NotifyWhenReady(std::function<void()> on_ready);
 
   // Either side; read by the engine every step.
@@ -32,11 +34,16 @@ class TokenStream {
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
 
  private:
+  // Runs on_ready_ if there is one; releases the mutex meanwhile.
+  void Notify() CASCADE_REQUIRES(mutex_);
+  bool OthersNotifying() const CASCADE_REQUIRES(mutex_);
+
   Mutex mutex_;
-  CondVar ready_;
+  CondVar ready_;     // waiting_ has a value
+  CondVar notified_;  // notifying_ became shorter
   std::optional<TurnDelta> waiting_ CASCADE_GUARDED_BY(mutex_);
   std::function<void()> on_ready_ CASCADE_GUARDED_BY(mutex_);
-  bool notifying_ CASCADE_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread::id> notifying_ CASCADE_GUARDED_BY(mutex_);  // who runs a callback now
   std::atomic<bool> cancelled_{false};
 };
 

@@ -35,11 +35,11 @@ struct GeometryOptions {
   std::string policy = "cascade";     // cascade, paper, window
   int64_t cache_tokens = 0;           // C; 0: largest power of two up to 4,096 that fits max_positions
   int64_t num_sub_caches = 0;         // N; 0: 4 (window: 1)
-  std::vector<int64_t> sub_cache_tokens;  // instead of the two above
+  std::vector<int64_t> sub_cache_tokens = {};  // instead of the two above
   int64_t num_sinks = -1;             // -1: 4
   int64_t stride = 0;
   int64_t selection_group = 0;
-  std::string selection;              // "": both (paper: attention)
+  std::string selection = "";         // "": both (paper: attention)
   double ema_decay = 0.9999;
   std::string score_reduction = "mean";
 };

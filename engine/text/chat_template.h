@@ -1,4 +1,5 @@
-// Chat messages to token ids. Roles and marks are written by the template; message contents never become control tokens.
+// Chat messages to token ids. Roles and marks are written by the template; message contents never become control
+// tokens.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +26,9 @@ struct TemplatePiece {
 
 // How a session's last reply ended, as the template needs to know to go on after it.
 enum class ReplyEnd : uint8_t {
-  kNone,       // no reply yet
-  kEndToken,   // the model's own end token is the session's last token
-  kCut,        // max_tokens, a stop string, a cancel: the end mark was not written
+  kNone,      // no reply yet
+  kEndToken,  // the model's own end token is the session's last token
+  kCut,       // max_tokens, a stop string, a cancel: the end mark was not written
 };
 
 // Immutable; any thread may call.
@@ -40,8 +41,8 @@ class ChatTemplate {
                                                             bool add_generation_prompt) const = 0;
   // What a later turn of a session adds: what closes the last reply, then `messages`, then the generation prompt. The
   // session's ids after any number of turns equal those of Render of the whole conversation.
-  virtual absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last, const std::vector<ChatMessage>& messages)
-      const = 0;
+  virtual absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last,
+                                                                const std::vector<ChatMessage>& messages) const = 0;
 };
 
 // From the model's Jinja text, or a built-in name ("chatml"). UNIMPLEMENTED for a template that is not ChatML.

@@ -22,7 +22,7 @@ class Tokenizer {
   virtual std::string_view TokenBytes(int32_t id) const = 0;
 
   virtual int32_t vocabulary_size() const = 0;
-  virtual bool IsControl(int32_t id) const = 0;   // <|im_end|> and the like
+  virtual bool IsControl(int32_t id) const = 0;  // <|im_end|> and the like
   // Ids that end a reply (EOS, end of turn); may be empty.
   virtual const std::vector<int32_t>& end_ids() const = 0;
   // What every session begins with: {BOS} where the model wants one, else empty.

@@ -1,13 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-
-#include <memory>
-
 #include "engine/text/tokenizer.h"
 
 namespace cascade {

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/model/gguf.h"
+#include "engine/text/vocabulary.h"
+
+namespace cascade {
+
+// The tokenizer's data (keys `tokenizer.ggml.*`): types, sizes and the range of special ids checked, the rest is
+// CreateTokenizer's business. `rows` of the embedding table must equal the tokens. `name` begins every error.
+absl::StatusOr<Vocabulary> ReadVocabulary(const GgufFile& file, int rows, const std::string& name);
+
+}  // namespace cascade

@@ -1,0 +1,54 @@
+// One row of logits to one token id.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/turn_request.h"
+
+namespace cascade {
+
+// Owns scratch only: the result is a function of the arguments. One thread.
+//
+// Order, as in the transformers library: temperature; top_k; top_p, over what top_k left; min_p. Tokens are ranked by
+// logit, equal ones by smaller id first.
+//   top_k  the k first.
+//   top_p  the shortest prefix whose probabilities sum to at least top_p; never empty.
+//   min_p  those whose probability is at least min_p times the largest.
+// Exact over the whole vocabulary; it is sorted only as far as the result depends on it.
+class Sampler {
+ public:
+  // Below this temperature sampling is greedy: the first of the largest logits.
+  static constexpr float kGreedyBelow = 1e-5f;
+
+  struct Candidate {
+    float logit;
+    float weight;  // exp((logit - largest) / temperature), unnormalised
+    int32_t id;
+  };
+
+  // `u` in [0, 1) chooses among what the filters leave, in proportion to probability. `params` are valid (ValidateTurn).
+  // INTERNAL when a logit is NaN or +inf, or none is finite.
+  absl::StatusOr<int32_t> Sample(std::span<const float> logits, const SamplingParams& params, double u);
+
+  // What the filters leave, best first; until the next call. Not for greedy. Errors as above.
+  absl::StatusOr<std::span<const Candidate>> Filter(std::span<const float> logits, const SamplingParams& params);
+
+ private:
+  void ComputeWeights(std::span<const float> logits, float largest, float temperature);
+  void KeepTopK(std::span<const float> logits, int k);
+  void KeepTopP(std::span<const float> logits, float top_p);
+  void GatherFrom(std::span<const float> logits, float smallest_weight);
+  void FilterRow(std::span<const float> logits, const SamplingParams& params);
+  int32_t DrawFromAll(double u) const;
+  int32_t DrawFromCandidates(double u) const;
+
+  std::vector<float> weights_;      // [vocabulary]
+  std::vector<double> block_sums_;  // of weights_, by kBlock
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace cascade

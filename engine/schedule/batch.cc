@@ -1,0 +1,49 @@
+#include "engine/schedule/batch.h"
+
+#include "kernels/base/check.h"
+
+namespace cascade {
+
+void Batch::Clear() {
+  forward_ = {};
+  entries_.clear();
+  segments_.clear();
+  moves_.clear();
+}
+
+void Batch::Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> ids, bool logits,
+                std::span<const int32_t> targets) {
+  const int rows = static_cast<int>(ids.size());
+  CASCADE_CHECK(rows > 0 && rows <= plan.TokensUntilCut());
+  CASCADE_CHECK(targets.empty() || targets.size() == ids.size());
+  const int first_row = static_cast<int>(forward_.ids.size());
+  const int64_t evicted_before = plan.tokens_evicted();
+  Entry entry{.turn = turn, .rows = rows, .first_score = static_cast<int>(forward_.score_rows.size())};
+
+  kernels::Slice slice = plan.NextSlice(rows, segments_.emplace_back());
+  slice.slot = slot;
+  slice.first_row = first_row;
+  forward_.slices.push_back(slice);
+  forward_.ids.insert(forward_.ids.end(), ids.begin(), ids.end());
+  if (logits) {
+    entry.logits_index = static_cast<int>(forward_.logit_rows.size());
+    forward_.logit_rows.push_back(first_row + rows - 1);
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    forward_.score_rows.push_back(first_row + static_cast<int32_t>(i));
+    forward_.score_targets.push_back(targets[i]);
+  }
+  entry.num_scores = static_cast<int>(targets.size());
+
+  plan.Advance(rows);
+  if (plan.StrideIsFull()) {
+    kernels::Close close = plan.CloseStride(moves_.emplace_back());
+    close.slot = slot;
+    forward_.closes.push_back(close);
+    entry.closed_stride = true;
+  }
+  entry.evicted = plan.tokens_evicted() - evicted_before;
+  entries_.push_back(entry);
+}
+
+}  // namespace cascade

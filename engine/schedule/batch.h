@@ -1,0 +1,47 @@
+// One step's input to the model, slice by slice, and where each turn finds its results.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/cache/cascade_plan.h"
+#include "engine/model/llama.h"
+
+namespace cascade {
+
+// Reused from step to step. Used by the engine thread.
+class Batch {
+ public:
+  // Which turn's slice it was, and which results are its own.
+  struct Entry {
+    int turn = 0;
+    int rows = 0;
+    int logits_index = -1;  // row of ForwardResult::logits; -1: none wanted
+    int first_score = 0;    // in ForwardResult::scores
+    int num_scores = 0;
+    int64_t evicted = 0;  // tokens that left the cache
+    bool closed_stride = false;
+  };
+
+  void Clear();
+
+  // Adds the next `ids` of a turn, at most plan.TokensUntilCut(), and moves `plan` on past them, through the close of
+  // the stride if they fill it. `logits`: those of the last row are wanted. `targets`: empty, or what each row is scored
+  // against, [ids].
+  void Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> ids, bool logits,
+           std::span<const int32_t> targets);
+
+  const ForwardBatch& forward() const { return forward_; }
+  const std::vector<Entry>& entries() const { return entries_; }
+
+ private:
+  ForwardBatch forward_;
+  std::vector<Entry> entries_;
+  // What the slices' and closes' spans point to: the inner vectors' elements, which stay where they are when the outer
+  // ones grow.
+  std::vector<std::vector<kernels::Segment>> segments_;
+  std::vector<std::vector<kernels::CloseMove>> moves_;
+};
+
+}  // namespace cascade

@@ -1,0 +1,26 @@
+// Cuts text into the pieces within which byte pairs are merged.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace cascade {
+
+// Immutable; any thread may call. Time is linear in the text: no pattern looks back, and a look ahead sees one
+// character.
+class PreTokenizer {
+ public:
+  // "gpt2" (or "gpt-2"): GPT-2's pattern. "smollm": every number character (\p{N}) alone, then GPT-2's pattern between
+  // them. UNIMPLEMENTED names any other.
+  static absl::StatusOr<std::unique_ptr<PreTokenizer>> Create(std::string_view name);
+
+  virtual ~PreTokenizer() = default;
+  // Calls `piece` with the pieces of `text` (valid UTF-8) in order; together they are `text`.
+  virtual absl::Status Split(std::string_view text, const std::function<void(std::string_view)>& piece) const = 0;
+};
+
+}  // namespace cascade

@@ -1,0 +1,134 @@
+#include "engine/turn.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/base/check.h"
+
+namespace cascade {
+
+Turn::Turn(Setup setup, const Tokenizer& tokenizer)
+    : setup_(std::move(setup)),
+      tokenizer_(tokenizer),
+      decoder_(tokenizer, setup_.stop),
+      had_pending_(setup_.cache.pending.has_value()),
+      start_position_(setup_.cache.position()),
+      samples_(setup_.kind == TurnKind::kGenerate && setup_.max_tokens > 0) {
+  feed_.reserve(setup_.prompt.size() + 1);
+  if (had_pending_) feed_.push_back(*setup_.cache.pending);
+  feed_.insert(feed_.end(), setup_.prompt.begin(), setup_.prompt.end());
+  std::vector<int32_t>().swap(setup_.prompt);
+  CASCADE_CHECK(!feed_.empty());
+  feed_end_ = samples_ ? feed_.size() : feed_.size() - 1;
+  if (setup_.kind == TurnKind::kScore) delta_.score_total = static_cast<int64_t>(feed_end_);
+}
+
+FinishReason Turn::Interruption(SteadyTime now) const {
+  if (setup_.stream->cancelled()) return FinishReason::kCancelled;
+  if (now >= setup_.deadline) return FinishReason::kDeadline;
+  return FinishReason::kNone;
+}
+
+std::span<const int32_t> Turn::Ids(int count) const {
+  CASCADE_CHECK(count <= rows_left());
+  return std::span<const int32_t>(feed_).subspan(next_, static_cast<size_t>(count));
+}
+
+std::span<const int32_t> Turn::Targets(int count) const {
+  if (setup_.kind != TurnKind::kScore) return {};
+  return std::span<const int32_t>(feed_).subspan(next_ + 1, static_cast<size_t>(count));
+}
+
+void Turn::BeginStep(SteadyTime now) {
+  if (!first_step_.has_value()) first_step_ = now;
+}
+
+void Turn::Fed(int count) {
+  CASCADE_CHECK(count <= rows_left());
+  next_ += static_cast<size_t>(count);
+  rows_fed_ += count;
+}
+
+void Turn::AddScores(std::span<const int32_t> ids, std::span<const kernels::TokenScore> scores) {
+  delta_.token_ids.insert(delta_.token_ids.end(), ids.begin(), ids.end());
+  delta_.scores.insert(delta_.scores.end(), scores.begin(), scores.end());
+}
+
+FinishReason Turn::AddSampled(int32_t id, SteadyTime now) {
+  CASCADE_CHECK(samples_ && rows_left() == 0);
+  if (!first_sampled_.has_value()) first_sampled_ = now;
+  last_sampled_ = now;
+  ++completion_tokens_;
+  if (completion_tokens_ == 1) std::vector<int32_t>().swap(feed_);  // a long prompt's memory
+  feed_.assign(1, id);
+  next_ = 0;
+  feed_end_ = 1;
+  delta_.token_ids.push_back(id);
+
+  if (IsEnd(id)) return FinishReason::kStop;  // not printed
+  delta_.text += decoder_.Append(id);
+  if (decoder_.stopped()) {
+    reply_ended_ = true;
+    delta_.stop_sequence = decoder_.matched_stop();
+    return FinishReason::kStopSequence;
+  }
+  return completion_tokens_ >= setup_.max_tokens ? FinishReason::kLength : FinishReason::kNone;
+}
+
+TurnDelta Turn::TakeDelta() {
+  TurnDelta delta = std::exchange(delta_, TurnDelta());
+  delta_.score_total = delta.score_total;
+  return delta;
+}
+
+TurnDelta Turn::Finish(FinishReason reason, absl::Status status, const CascadeGeometry& geometry, int64_t cache_bytes,
+                       SteadyTime now) {
+  SettlePending(reason);
+  if (completion_tokens_ > 0 && !reply_ended_) delta_.text += decoder_.Finish();
+  delta_.finished = true;
+  delta_.finish_reason = reason;
+  delta_.status = std::move(status);
+
+  const SessionCache& cache = setup_.cache;
+  const CascadePlan plan(geometry, cache.position());
+  Usage& usage = delta_.usage;
+  usage.completion_tokens = completion_tokens_;
+  usage.prompt_tokens = cache.position() - start_position_ - completion_tokens_;
+  usage.session_tokens_seen = cache.position();
+  usage.tokens_resident = plan.tokens_resident();
+  usage.tokens_evicted = plan.tokens_evicted();
+  usage.cache_bytes = cache_bytes;
+  const SteadyTime started = first_step_.value_or(now);
+  const SteadyTime sampled = first_sampled_.value_or(now);
+  usage.queue_time = started - setup_.arrival;
+  usage.prefill_time = sampled - started;
+  if (first_sampled_.has_value()) usage.decode_time = last_sampled_ - sampled;
+  return TakeDelta();
+}
+
+// Which id of those not fed belongs to the session already: the one sampled last; the prompt's last one; and when the
+// turn was cut while it read its prompt, the one that would have been next. A turn that was cut before it fed anything
+// leaves the session as it was.
+void Turn::SettlePending(FinishReason reason) {
+  const bool cut = reason == FinishReason::kCancelled || reason == FinishReason::kDeadline;
+  if (cut && rows_fed_ == 0) return;
+  if (next_ >= feed_.size()) {  // all was fed and nothing sampled from it: an error, which ends the session
+    setup_.cache.pending.reset();
+    return;
+  }
+  setup_.cache.pending = feed_[next_];
+  if (setup_.cache.position() == start_position_) return;
+  if (IsEnd(feed_[next_])) {
+    setup_.reply_end = ReplyEnd::kEndToken;
+  } else {
+    const bool reply_begun = completion_tokens_ > 0 || setup_.from_messages;
+    setup_.reply_end = reply_begun ? ReplyEnd::kCut : ReplyEnd::kNone;
+  }
+}
+
+bool Turn::IsEnd(int32_t id) const {
+  const std::vector<int32_t>& ends = tokenizer_.end_ids();
+  return std::find(ends.begin(), ends.end(), id) != ends.end();
+}
+
+}  // namespace cascade

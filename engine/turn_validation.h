@@ -1,0 +1,23 @@
+// What may be said of a request without looking at sessions, text or the model's state: pure.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "engine/turn_request.h"
+
+namespace cascade {
+
+struct TurnLimits {
+  int64_t vocabulary = 0;
+  int64_t max_prompt_bytes = 0;  // of text and messages; token ids count 4 bytes each
+  bool has_chat_template = false;
+};
+
+constexpr int kMaxStopStrings = 16;
+constexpr int kMaxStopBytes = 256;
+
+// INVALID_ARGUMENT: "FIELD must ..", where FIELD is the name on the wire and comes first. Holds nothing of the prompt.
+absl::Status ValidateTurn(const TurnRequest& request, const TurnLimits& limits);
+
+}  // namespace cascade

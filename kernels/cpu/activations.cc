@@ -1,0 +1,72 @@
+#include "kernels/cpu/activations.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/packed_weight.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/activations.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace cascade::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+void QuantizeRow(const float* x, int64_t cols, int8_t* quants, ActivationBlock* blocks) {
+  const hn::CappedTag<float, 16> df;
+  const hn::RebindToSigned<decltype(df)> di;
+  const hn::Rebind<int8_t, decltype(df)> di8;
+  constexpr int kLanes = MaxLanes(df);
+  // Adding 1.5 * 2^23 rounds to an integer, ties to even, on every target; its low bits are the integer.
+  const auto magic = hn::Set(df, 12582912.0f);
+  const auto magic_bits = hn::BitCast(di, magic);
+  for (int64_t b = 0; b < cols / kQuantBlock; ++b, x += kQuantBlock, quants += kQuantBlock) {
+    auto largest = hn::Zero(df);
+    auto poison = hn::Zero(df);  // stays 0 for finite values, else NaN
+    for (int i = 0; i < kQuantBlock; i += kLanes) {
+      const auto v = hn::LoadU(df, x + i);
+      largest = hn::Max(largest, hn::Abs(v));
+      poison = hn::Add(poison, hn::Sub(v, v));
+    }
+    const float amax = hn::GetLane(hn::MaxOfLanes(df, largest));
+    // Below, 127 / amax is infinite; such a block is as good as zero.
+    const float inverse = amax > 1e-36f ? 127.0f / amax : 0.0f;
+    const float scale = (amax > 1e-36f ? amax / 127.0f : 0.0f) + hn::GetLane(hn::SumOfLanes(df, poison));
+    const auto factor = hn::Set(df, scale == scale ? inverse : 0.0f);
+    auto sums = hn::Zero(di);
+    for (int i = 0; i < kQuantBlock; i += kLanes) {
+      const auto v = hn::LoadU(df, x + i);
+      const auto finite = hn::IfThenElseZero(hn::Eq(hn::Sub(v, v), hn::Zero(df)), v);
+      const auto rounded = hn::Add(hn::Mul(finite, factor), magic);
+      const auto q = hn::Sub(hn::BitCast(di, rounded), magic_bits);
+      sums = hn::Add(sums, q);
+      hn::StoreU(hn::DemoteTo(di8, q), di8, quants + i);
+    }
+    const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
+    blocks[b] = {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
+  }
+}
+
+}  // namespace cascade::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace cascade::kernels {
+HWY_EXPORT(QuantizeRow);
+
+void QuantizeRows(const float* x, int64_t rows, const QuantizedRows& out, ThreadPool& pool) {
+  constexpr int64_t kTaskElements = 8192;  // about a microsecond; less is not worth waking a thread
+  const int64_t cols = out.cols;
+  const int64_t rows_per_task = std::max<int64_t>(1, kTaskElements / cols);
+  const auto quantize = HWY_DYNAMIC_DISPATCH(QuantizeRow);
+  pool.ParallelFor((rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
+    const int64_t end = std::min(rows, (task + 1) * rows_per_task);
+    for (int64_t row = task * rows_per_task; row < end; ++row) {
+      quantize(x + row * cols, cols, out.quants + row * cols, out.blocks + row * (cols / kQuantBlock));
+    }
+  });
+}
+
+}  // namespace cascade::kernels
+#endif  // HWY_ONCE

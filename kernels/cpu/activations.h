@@ -1,0 +1,27 @@
+// Activations as 8-bit integers, for the quantised weights: per row and block of 32 columns one scale.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/thread_pool.h"
+
+namespace cascade::kernels {
+
+// What the kernels need of one block besides its 32 integers a.
+struct ActivationBlock {
+  float scale;           // amax / 127; NaN when the block holds an infinity or a NaN
+  float scaled_sum;      // scale * sum(a)
+  int32_t minus_8_sum;   // -8 * sum(a): where the integer sum starts when weights are stored + 8
+  int32_t minus_128_sum;  // likewise, + 128
+};
+
+struct QuantizedRows {
+  int64_t cols = 0;                   // a multiple of 32
+  int8_t* quants = nullptr;           // [rows, cols]: x / scale, to the nearest, ties to even
+  ActivationBlock* blocks = nullptr;  // [rows, cols / 32]
+};
+
+// x: [rows, out.cols].
+void QuantizeRows(const float* x, int64_t rows, const QuantizedRows& out, ThreadPool& pool);
+
+}  // namespace cascade::kernels

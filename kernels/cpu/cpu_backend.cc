@@ -1,0 +1,145 @@
+#include "kernels/cpu_backend.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "hwy/targets.h"
+#include "kernels/base/check.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/ops.h"
+
+namespace cascade::kernels {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+// The CPUs that this process may keep busy: its affinity mask and its container's quota, whichever is smaller.
+int AvailableThreads() {
+  int threads = std::max(1u, std::thread::hardware_concurrency());
+#ifdef __linux__
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) threads = std::max(1, CPU_COUNT(&allowed));
+  std::ifstream file("/sys/fs/cgroup/cpu.max");  // "quota period" in microseconds, or "max period"
+  double quota = 0;
+  double period = 0;
+  if (file >> quota >> period && quota > 0 && period > 0) {
+    threads = std::min(threads, std::max(1, static_cast<int>(quota / period + 0.5)));
+  }
+#endif
+  return std::min(threads, kMaxThreads);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuOptions& options) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads must be 0 (all) to ", kMaxThreads, ", not ", options.num_threads));
+  }
+  const int threads = options.num_threads == 0 ? AvailableThreads() : options.num_threads;
+  return std::make_unique<CpuBackend>(threads, options.int8_activations);
+}
+
+CpuBackend::CpuBackend(int threads, bool int8_activations) : int8_activations_(int8_activations), pool_(threads) {}
+
+std::string CpuBackend::Description() const {
+  // The instruction set that the dispatch takes: the best one of this machine, the lowest bit of the mask.
+  const int64_t targets = hwy::SupportedTargets();
+  return absl::StrCat("CPU, ", pool_.num_threads(), pool_.num_threads() == 1 ? " thread, " : " threads, ",
+                      hwy::TargetName(targets & -targets), int8_activations_ ? ", int8" : ", float32", " activations");
+}
+
+absl::StatusOr<WeightId> CpuBackend::LoadWeight(const HostWeight& weight) {
+  absl::StatusOr<std::unique_ptr<PackedWeight>> packed = PackedWeight::Create(weight);
+  if (!packed.ok()) return packed.status();
+  weights_.push_back(*std::move(packed));
+  return static_cast<WeightId>(weights_.size() - 1);
+}
+
+absl::StatusOr<TensorView> CpuBackend::Allocate(int64_t rows, int64_t cols) {
+  constexpr int64_t kMaxDimension = int64_t{1} << 30;
+  if (rows < 0 || cols < 0 || rows > kMaxDimension || cols > kMaxDimension) {
+    return absl::InvalidArgumentError(absl::StrCat("no activations of shape [", rows, ", ", cols, "]"));
+  }
+  absl::StatusOr<Buffer> buffer = Buffer::Create(RowBytes(DType::kF32, cols) * rows);
+  if (!buffer.ok()) return buffer.status();
+  buffers_.push_back(*std::move(buffer));
+  return TensorView{buffers_.back().As<void>(), DType::kF32, rows, cols};
+}
+
+absl::Status CpuBackend::CreateCaches(const CacheShape& shape, int num_slots, int max_rows) {
+  CASCADE_CHECK(caches_ == nullptr);
+  absl::StatusOr<std::unique_ptr<CacheOps>> caches = CacheOps::Create(shape, num_slots, max_rows, pool_);
+  if (!caches.ok()) return caches.status();
+  caches_ = *std::move(caches);
+  return absl::OkStatus();
+}
+
+size_t CpuBackend::CacheBytesPerSlot(const CacheShape& shape) const { return CacheOps::BytesPerSlot(shape); }
+void CpuBackend::ClearSlot(int slot) { Caches().ClearSlot(slot); }
+absl::StatusOr<HeadContents> CpuBackend::ReadHead(int slot, int layer, int kv_head) {
+  return Caches().ReadHead(slot, layer, kv_head);
+}
+
+void CpuBackend::BeginStep(std::span<const Slice> slices) { Caches().BeginStep(slices); }
+void CpuBackend::AppendKv(int layer, TensorView k, TensorView v) { Caches().AppendKv(layer, k, v); }
+void CpuBackend::Attend(int layer, TensorView q, TensorView out) { Caches().Attend(layer, q, out); }
+void CpuBackend::CloseStrides(std::span<const Close> closes) { Caches().CloseStrides(closes); }
+
+void CpuBackend::Embed(WeightId table, std::span<const int32_t> ids, TensorView out) {
+  EmbedRows(Weight(table), ids, out, pool_);
+}
+
+void CpuBackend::RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) {
+  RmsNormRows(x, Weight(gain), eps, out, pool_);
+}
+
+void CpuBackend::Linear(TensorView x, std::span<const LinearTarget> targets) {
+  std::vector<LinearLayer> layers;
+  layers.reserve(targets.size());
+  for (const LinearTarget& target : targets) {
+    CASCADE_CHECK(target.out.type == DType::kF32 && target.out.rows == x.rows);
+    layers.push_back({&Weight(target.weight), {target.out.f32(), target.out.cols, target.accumulate}});
+  }
+  const absl::Status status = kernels::Linear(x, layers, int8_activations_, scratch_, pool_);
+  if (error_.ok() && !status.ok()) error_ = absl::Status(status.code(), absl::StrCat("Linear: ", status.message()));
+}
+
+void CpuBackend::SiluMul(TensorView gate, TensorView up) { SiluMulRows(gate, up, pool_); }
+
+void CpuBackend::GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) {
+  CopyRows(x, rows, out, pool_);
+}
+
+void CpuBackend::ScoreTargets(TensorView logits, std::span<const int32_t> targets, std::span<TokenScore> scores) {
+  ScoreRows(logits, targets, scores, pool_);
+}
+
+void CpuBackend::CopyToHost(TensorView x, std::span<float> host) {
+  CASCADE_CHECK(x.type == DType::kF32 && static_cast<int64_t>(host.size()) == x.rows * x.cols);
+  if (!host.empty()) std::memcpy(host.data(), x.data, host.size_bytes());
+}
+
+absl::Status CpuBackend::Finish() { return std::exchange(error_, absl::OkStatus()); }
+
+const PackedWeight& CpuBackend::Weight(WeightId id) const {
+  const size_t index = static_cast<size_t>(id);
+  CASCADE_CHECK(index < weights_.size());
+  return *weights_[index];
+}
+
+CacheOps& CpuBackend::Caches() {
+  CASCADE_CHECK(caches_ != nullptr);
+  return *caches_;
+}
+
+}  // namespace cascade::kernels

@@ -1,0 +1,58 @@
+// The CPU back end: owns the threads, the weights, the activation buffers and the caches, and hands every op to its
+// function (ops.h, cache_ops.h). All ops run before they return; only what they can not report otherwise waits for
+// Finish(). One thread calls it (kernels/backend.h).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/buffer.h"
+#include "kernels/cpu/cache_ops.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace cascade::kernels {
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(int threads, bool int8_activations);
+
+  std::string Description() const override;
+  absl::StatusOr<WeightId> LoadWeight(const HostWeight& weight) override;
+  absl::StatusOr<TensorView> Allocate(int64_t rows, int64_t cols) override;
+  absl::Status CreateCaches(const CacheShape& shape, int num_slots, int max_rows) override;
+  size_t CacheBytesPerSlot(const CacheShape& shape) const override;
+  void ClearSlot(int slot) override;
+  absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
+
+  void BeginStep(std::span<const Slice> slices) override;
+  void Embed(WeightId table, std::span<const int32_t> ids, TensorView out) override;
+  void RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) override;
+  void Linear(TensorView x, std::span<const LinearTarget> targets) override;
+  void SiluMul(TensorView gate, TensorView up) override;
+  void AppendKv(int layer, TensorView k, TensorView v) override;
+  void Attend(int layer, TensorView q, TensorView out) override;
+  void CloseStrides(std::span<const Close> closes) override;
+  void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) override;
+  void ScoreTargets(TensorView logits, std::span<const int32_t> targets, std::span<TokenScore> scores) override;
+  void CopyToHost(TensorView x, std::span<float> host) override;
+  absl::Status Finish() override;
+
+ private:
+  const PackedWeight& Weight(WeightId id) const;
+  CacheOps& Caches();
+
+  const bool int8_activations_;
+  ThreadPool pool_;
+  std::vector<std::unique_ptr<PackedWeight>> weights_;
+  std::vector<Buffer> buffers_;
+  LinearScratch scratch_;
+  std::unique_ptr<CacheOps> caches_;  // null before CreateCaches
+  absl::Status error_;                // the first since the last Finish
+};
+
+}  // namespace cascade::kernels

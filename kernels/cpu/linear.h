@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "kernels/cpu/activations.h"
+#include "kernels/cpu/buffer.h"
+#include "kernels/cpu/linear_kernels.h"
+#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/tensor_view.h"
+
+namespace cascade::kernels {
+
+// Memory that Linear works in; grows to the largest input seen.
+class LinearScratch {
+ public:
+  // RESOURCE_EXHAUSTED without memory.
+  absl::Status ReserveQuantized(int64_t rows, int64_t cols);
+  absl::Status ReservePanels(int threads, int64_t cols);
+
+  QuantizedRows Quantized(int64_t cols) const;
+  // [cols][16], of one worker.
+  float* Panel(int worker) const { return panels_.As<float>() + worker * panel_floats_; }
+
+ private:
+  Buffer quants_;
+  Buffer blocks_;
+  Buffer panels_;
+  int64_t panel_floats_ = 0;
+};
+
+// One of several layers over the same input: out (+)= x * weight^T.
+struct LinearLayer {
+  const PackedWeight* weight = nullptr;
+  LinearOutput out;
+};
+
+// x: float32 [rows, cols], equal to every weight's cols. int8: quantised weights meet 8-bit activations. Fails only for
+// want of scratch memory, and then writes nothing.
+absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, bool int8, LinearScratch& scratch,
+                    ThreadPool& pool);
+
+}  // namespace cascade::kernels

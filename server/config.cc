@@ -1,0 +1,208 @@
+#include "server/config.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/version.h"
+
+namespace cascade {
+namespace {
+
+// --cache-tokens is also CASCADE_CACHE_TOKENS.
+std::string EnvironmentName(const std::string& flag) {
+  std::string name = "CASCADE_";
+  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+// Declares flags with the habits that all of them share: an environment name, a shown default, one value.
+class Flags {
+ public:
+  explicit Flags(CLI::App& app) : app_(app) {}
+
+  template <class T>
+  CLI::Option* Add(const std::string& flag, T& value, const std::string& help, const std::string& shown_default = "") {
+    CLI::Option* option = app_.add_option("--" + flag, value, help)->envname(EnvironmentName(flag));
+    if (shown_default.empty()) {
+      option->capture_default_str();
+    } else {
+      option->default_str(shown_default);
+    }
+    return option->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+  }
+
+  void Choice(const std::string& flag, std::string& value, const std::vector<std::string>& choices,
+              const std::string& help, const std::string& shown_default = "") {
+    Add(flag, value, help, shown_default)->check(CLI::IsMember(choices));
+  }
+
+ private:
+  CLI::App& app_;
+};
+
+// "6GiB", "512MiB", "1048576".
+CLI::Validator ByteSize() {
+  const std::map<std::string, uint64_t> units = {{"B", 1},
+                                                 {"KiB", uint64_t{1} << 10},
+                                                 {"MiB", uint64_t{1} << 20},
+                                                 {"GiB", uint64_t{1} << 30},
+                                                 {"TiB", uint64_t{1} << 40}};
+  return CLI::Validator(
+      [units](std::string& text) -> std::string {
+        size_t digits = 0;
+        uint64_t value = 0;
+        while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) {
+          if (value > (uint64_t{1} << 58)) return "too large";
+          value = value * 10 + static_cast<uint64_t>(text[digits++] - '0');
+        }
+        const std::string unit = text.substr(digits);
+        const auto found = units.find(unit.empty() ? "B" : unit);
+        if (digits == 0 || found == units.end()) return "is a number of bytes, or with KiB, MiB, GiB or TiB";
+        if (value > (uint64_t{1} << 60) / found->second) return "too large";
+        text = std::to_string(value * found->second);
+        return "";
+      },
+      "BYTES");
+}
+
+void DeclareModelFlags(Flags& flags, ServerConfig& config) {
+  flags.Add("model", config.model, "The model: a .gguf file")->required();
+  flags.Add("served-model-name", config.served_model_name, "The name that clients see", "the model's own");
+  flags.Choice("device", config.device, {"auto", "cpu", "cuda"}, "Where the model runs");
+  flags.Choice("dtype", config.dtype, {"auto", "float32"}, "Arithmetic of the linear layers; auto: 8-bit activations");
+  flags.Choice("kv-cache-dtype", config.kv_cache_dtype, {"auto", "float16", "float32"},
+               "Type of cached keys and values; auto: float32 with --dtype float32, else float16");
+  flags.Add("chat-template", config.chat_template, "A built-in chat template (chatml)", "the model's own");
+  flags.Add("threads", config.threads, "Threads for arithmetic; 0: one per hardware thread");
+}
+
+void DeclareCacheFlags(Flags& flags, ServerConfig& config) {
+  GeometryOptions& geometry = config.geometry;
+  flags.Choice("cache-policy", geometry.policy, {"cascade", "paper", "window"}, "How a session's cache forgets");
+  flags.Add("cache-tokens", geometry.cache_tokens, "Tokens of a session's cache, split equally over --sub-caches",
+            "the largest power of two up to 4096 that fits the model");
+  flags.Add("sub-caches", geometry.num_sub_caches, "Number of sub-caches", "4, window: 1");
+  flags.Add("sub-cache-tokens", geometry.sub_cache_tokens, "An unequal split, newest first: 512,256,128,128", "equal")
+      ->delimiter(',');
+  flags.Add("sinks", geometry.num_sinks, "First tokens of a session that are never forgotten", "4");
+  flags.Add("stride", geometry.stride, "Tokens between two thinnings", "from the sub-caches");
+  flags.Choice("selection", geometry.selection, {"both", "attention", "distinctness"},
+               "What decides who stays in the cache", "both, paper: attention");
+  flags.Add("selection-group", geometry.selection_group, "Of each 2g tokens the g best stay", "from the stride");
+  flags.Add("ema-decay", geometry.ema_decay, "Decay of attention scores per token");
+  flags.Choice("score-reduction", geometry.score_reduction, {"mean", "max"}, "Of attention over the heads of a group");
+  flags
+      .Add("cache-memory-bytes", config.cache_memory_bytes, "Memory for all caches (MiB and GiB are understood)",
+           "a quarter of the free memory")
+      ->transform(ByteSize());
+}
+
+void DeclareServingFlags(Flags& flags, ServerConfig& config, std::string& reflection) {
+  flags.Add("host", config.host, "Address to listen on");
+  flags.Add("port", config.port, "Port to listen on; 0: any free one, which is printed");
+  flags.Choice("reflection", reflection, {"on", "off"}, "gRPC server reflection");
+  flags.Add("max-num-seqs", config.max_num_seqs, "Turns that run together");
+  flags.Add("max-num-sessions", config.max_num_sessions, "Sessions at most; fewer when memory ends");
+  flags.Add("max-num-batched-tokens", config.max_num_batched_tokens, "Tokens of one step");
+  flags.Add("max-num-queued-reqs", config.max_num_queued_reqs, "Turns that wait at most");
+  flags.Add("session-ttl", config.session_ttl, "Seconds until an unused session expires; 0: never");
+  flags.Add("default-max-tokens", config.default_max_tokens, "max_tokens of a request that does not set it");
+  flags.Add("max-prompt-bytes", config.max_prompt_bytes, "Bytes of a prompt at most");
+  flags.Add("drain-timeout", config.drain_timeout, "Seconds that running turns get after SIGTERM");
+}
+
+std::string OneLine(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+absl::Status Bad(const std::string& flag, const std::string& what) {
+  return ExitError(ExitCode::kConfig, "--" + flag + ": " + what);
+}
+
+absl::Status CheckRange(const std::string& flag, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return Bad(flag, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
+}
+
+}  // namespace
+
+absl::Status ServerConfig::Validate() const {
+  constexpr int64_t kMany = int64_t{1} << 40;
+  const struct {
+    const char* flag;
+    int64_t value, low, high;
+  } ranges[] = {
+      {"port", port, 0, 65535},
+      {"threads", threads, 0, 1024},
+      {"max-num-seqs", max_num_seqs, 1, 4096},
+      {"max-num-sessions", max_num_sessions, 1, 1'000'000},
+      {"max-num-batched-tokens", max_num_batched_tokens, 1, 65536},
+      {"max-num-queued-reqs", max_num_queued_reqs, 1, 1'000'000},
+      {"cache-memory-bytes", cache_memory_bytes, 0, int64_t{1} << 60},
+      {"session-ttl", session_ttl, 0, int64_t{100} * 365 * 86400},
+      {"default-max-tokens", default_max_tokens, 0, kMany},
+      // A message holds at most 16 MiB, the prompt and its frame.
+      {"max-prompt-bytes", max_prompt_bytes, 1, (int64_t{16} << 20) - 65536},
+      {"drain-timeout", drain_timeout, 0, 86400},
+  };
+  for (const auto& range : ranges) {
+    const absl::Status status = CheckRange(range.flag, range.value, range.low, range.high);
+    if (!status.ok()) return status;
+  }
+  if (model.empty()) return Bad("model", "is empty");
+  if (max_num_batched_tokens < max_num_seqs) {
+    return Bad("max-num-batched-tokens", absl::StrCat(max_num_batched_tokens, " is less than --max-num-seqs (",
+                                                      max_num_seqs, "): a step could not serve every turn"));
+  }
+  if (!geometry.sub_cache_tokens.empty() && (geometry.cache_tokens != 0 || geometry.num_sub_caches != 0)) {
+    return Bad("sub-cache-tokens",
+               "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
+               "other");
+  }
+  return absl::OkStatus();
+}
+
+ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
+  ParsedCommandLine parsed;
+  ServerConfig& config = parsed.config;
+  std::string reflection = "on";
+  CLI::App app(
+      "cascade-server: a gRPC server for Llama models whose sessions own a cascading KV cache.\n"
+      "Every flag can also be set in the environment; the command line wins.",
+      "cascade-server");
+  app.set_version_flag("--version", absl::StrCat("cascade-server ", kVersion));
+  Flags flags(app);
+  DeclareModelFlags(flags, config);
+  DeclareCacheFlags(flags, config);
+  DeclareServingFlags(flags, config, reflection);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    parsed.exit = ExitCode::kOk;
+    parsed.output = app.help();
+    return parsed;
+  } catch (const CLI::CallForVersion& version) {
+    parsed.exit = ExitCode::kOk;
+    parsed.output = std::string(version.what()) + "\n";
+    return parsed;
+  } catch (const CLI::ParseError& error) {
+    parsed.exit = ExitCode::kUsage;
+    parsed.output = OneLine(error.what());
+    return parsed;
+  }
+  config.reflection = reflection == "on";
+  const absl::Status status = config.Validate();
+  if (!status.ok()) {
+    parsed.exit = ExitCodeOf(status);
+    parsed.output = std::string(status.message());
+  }
+  return parsed;
+}
+
+}  // namespace cascade

@@ -1,0 +1,53 @@
+// What the operator chose: one struct, read from the command line and the environment, checked as far as it can be
+// without the model.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "engine/cache/cascade_geometry.h"
+#include "server/exit_code.h"
+
+namespace cascade {
+
+struct ServerConfig {
+  std::string model;
+  std::string served_model_name;  // "": the model file's own name
+  std::string host = "127.0.0.1";
+  int64_t port = 50051;  // 0: any free one
+  std::string device = "auto";
+  std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
+  GeometryOptions geometry;
+  int64_t max_num_seqs = 16;
+  int64_t max_num_sessions = 1024;
+  int64_t max_num_batched_tokens = 256;
+  int64_t max_num_queued_reqs = 256;
+  int64_t cache_memory_bytes = 0;  // 0: a quarter of the free memory
+  int64_t session_ttl = 0;         // seconds; 0: never
+  int64_t default_max_tokens = 1024;
+  int64_t max_prompt_bytes = 8 << 20;
+  int64_t drain_timeout = 30;  // seconds
+  bool reflection = true;
+  std::string chat_template;  // "": the model's
+  int64_t threads = 0;        // 0: one per hardware thread
+
+  // Ranges, and flags against each other. An ExitError (kConfig) that names the flag.
+  absl::Status Validate() const;
+  bool float32() const { return dtype == "float32"; }
+};
+
+// What main does next: serve, or print and leave.
+struct ParsedCommandLine {
+  ServerConfig config;
+  std::optional<ExitCode> exit;  // set: leave with it after `output` to stdout (kOk) or stderr
+  std::string output;            // kOk: a text; else one line without its end
+};
+
+// Command line over environment (CASCADE_FLAG_NAME) over default. `argv` as in main.
+ParsedCommandLine ParseCommandLine(int argc, const char* const* argv);
+
+}  // namespace cascade

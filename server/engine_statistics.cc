@@ -1,0 +1,64 @@
+#include "server/engine_statistics.h"
+
+#include <spdlog/fmt/fmt.h>
+#include <spdlog/spdlog.h>
+
+namespace cascade {
+
+bool StatisticsSample::BusySince(const StatisticsSample& earlier) const {
+  return running > 0 || waiting > 0 || prompt_tokens != earlier.prompt_tokens ||
+         generation_tokens != earlier.generation_tokens;
+}
+
+StatisticsSample Sample(const Engine& engine) {
+  const Metrics& metrics = engine.metrics();
+  StatisticsSample sample;
+  sample.prompt_tokens = metrics.prompt_tokens.load();
+  sample.generation_tokens = metrics.generation_tokens.load();
+  sample.running = metrics.turns_running.load();
+  sample.waiting = metrics.turns_waiting.load();
+  sample.sessions = metrics.sessions.load();
+  sample.slots_free = engine.SlotsFree();
+  return sample;
+}
+
+std::string FormatStatistics(const StatisticsSample& earlier, const StatisticsSample& now, double seconds) {
+  return fmt::format("prompt {:.1f} tok/s, generation {:.1f} tok/s, running {}, waiting {}, sessions {}, slots free {}",
+                     static_cast<double>(now.prompt_tokens - earlier.prompt_tokens) / seconds,
+                     static_cast<double>(now.generation_tokens - earlier.generation_tokens) / seconds, now.running,
+                     now.waiting, now.sessions, now.slots_free);
+}
+
+EngineStatistics::EngineStatistics(const Engine& engine, std::chrono::milliseconds period)
+    : engine_(engine), period_(period), thread_([this] { Run(); }) {}
+
+EngineStatistics::~EngineStatistics() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyOne();
+  thread_.join();
+}
+
+void EngineStatistics::Run() {
+  StatisticsSample earlier = Sample(engine_);
+  auto since = std::chrono::steady_clock::now();
+  for (;;) {
+    const auto until = since + period_;
+    {
+      MutexLock lock(mutex_);
+      while (!stopping_ && std::chrono::steady_clock::now() < until) changed_.WaitUntil(mutex_, until);
+      if (stopping_) return;
+    }
+    const StatisticsSample now = Sample(engine_);
+    const auto time = std::chrono::steady_clock::now();
+    if (now.BusySince(earlier)) {
+      spdlog::info("{}", FormatStatistics(earlier, now, std::chrono::duration<double>(time - since).count()));
+    }
+    earlier = now;
+    since = time;
+  }
+}
+
+}  // namespace cascade

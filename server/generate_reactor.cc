@@ -1,0 +1,23 @@
+#include "server/generate_reactor.h"
+
+#include <utility>
+
+#include "server/wire.h"
+
+namespace cascade {
+
+absl::StatusOr<TurnRequest> GenerateReactor::Parse(const grpc::ByteBuffer& request, SteadyTime deadline) {
+  v1::GenerateRequest wire;
+  const absl::Status status = ParseWire(request, &wire);
+  if (!status.ok()) return status;
+  return ToTurnRequest(std::move(wire), deadline);
+}
+
+bool GenerateReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
+  v1::GenerateResponse response;
+  const bool whole = NextPiece(delta, position, &response);
+  SerializeWire(response, message);
+  return whole;
+}
+
+}  // namespace cascade

@@ -1,0 +1,30 @@
+// From a checked configuration to a running engine: device, model, tokenizer, template, geometry, caches, engine.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cascade/v1/cascade.pb.h"
+#include "engine/engine.h"
+#include "engine/model/model_source.h"
+#include "kernels/backend.h"
+#include "server/config.h"
+
+namespace cascade {
+
+// Owns all of it; members are destroyed in reverse, the engine first.
+struct ServingStack {
+  std::unique_ptr<kernels::Backend> backend;
+  std::unique_ptr<ModelSource> source;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;  // null when the model has none that is known
+  std::unique_ptr<Llama> model;
+  std::unique_ptr<Engine> engine;
+  v1::ServerInfo info;  // sessions_free is left to the calls
+};
+
+// Opens everything and logs what it is. ExitErrors: kDevice, kModel, kConfig.
+absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config);
+
+}  // namespace cascade

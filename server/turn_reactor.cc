@@ -1,0 +1,123 @@
+#include "server/turn_reactor.h"
+
+#include <utility>
+
+#include "server/grpc_status.h"
+
+namespace cascade {
+namespace {
+
+// gRPC cancels a call whose deadline passed. The engine ends such a turn itself, and by its right name.
+constexpr std::chrono::milliseconds kDeadlineSlack{5};
+
+absl::Status FinalStatus(const TurnDelta& delta) {
+  if (!delta.status.ok()) return delta.status;
+  switch (delta.finish_reason) {
+    case FinishReason::kCancelled:
+      return absl::CancelledError("the turn was cancelled");
+    case FinishReason::kDeadline:
+      return absl::DeadlineExceededError("the deadline passed");
+    case FinishReason::kError:
+      return absl::InternalError("a turn ended with an error that has no status");
+    default:
+      return absl::OkStatus();
+  }
+}
+
+bool IsEmpty(const TurnDelta& delta) { return delta.text.empty() && delta.token_ids.empty(); }
+
+}  // namespace
+
+SteadyTime DeadlineOf(const grpc::CallbackServerContext& call) {
+  const auto left = call.deadline() - std::chrono::system_clock::now();
+  // Centuries do not fit the steady clock; who waits a year waits for ever.
+  if (left > std::chrono::hours(24 * 365)) return SteadyTime::max();
+  return std::chrono::steady_clock::now() + left;
+}
+
+TurnReactor::TurnReactor(const grpc::CallbackServerContext& call, ServiceContext& context)
+    : context_(context), deadline_(DeadlineOf(call)) {}
+
+void TurnReactor::Start(const grpc::ByteBuffer& request) {
+  if (request.Length() <= kInlineRequestBytes) return Submit(request);
+  const absl::Status posted = context_.workers.Post([this, request] { Submit(request); });
+  if (!posted.ok()) Finish(ToGrpcStatus(posted));
+}
+
+void TurnReactor::Submit(const grpc::ByteBuffer& request) {
+  absl::StatusOr<TurnRequest> turn = Parse(request, deadline_);
+  if (!turn.ok()) return Finish(ToGrpcStatus(turn.status()));
+  absl::StatusOr<std::shared_ptr<TokenStream>> stream = context_.engine.Submit(*std::move(turn));
+  if (!stream.ok()) return Finish(ToGrpcStatus(stream.status()));
+  bool cancelled;
+  {
+    MutexLock lock(mutex_);
+    stream_ = *stream;
+    cancelled = cancelled_;
+  }
+  if (cancelled) (*stream)->Cancel();
+  Pump();
+}
+
+void TurnReactor::Pump() {
+  std::shared_ptr<TokenStream>
+      stream;  // our own: the next driver may delete the reactor while we are still in the stream
+  {
+    MutexLock lock(mutex_);
+    stream = stream_;
+  }
+  for (;;) {
+    if (!delta_.has_value()) {
+      delta_ = stream->TryPop();
+      position_ = {};
+    }
+    if (!delta_.has_value()) {
+      stream->NotifyWhenReady([this] { context_.dispatcher.Post(this); });
+      return;  // from here on the reactor may be gone
+    }
+    if (delta_->finished && (broken_ || IsEmpty(*delta_))) return FinishTurn();
+    if (broken_ || IsEmpty(*delta_)) {
+      delta_.reset();
+      continue;
+    }
+    const bool whole = NextMessage(*delta_, &position_, &message_);
+    if (whole && delta_->finished) {
+      return StartWriteAndFinish(&message_, grpc::WriteOptions(), ToGrpcStatus(FinalStatus(*delta_)));
+    }
+    if (whole) delta_.reset();
+    return StartWrite(&message_);
+  }
+}
+
+void TurnReactor::FinishTurn() {
+  const grpc::Status status = ToGrpcStatus(FinalStatus(*delta_));
+  if (broken_) return Finish(status);
+  // The usage is worth a message, also of a turn that was cut.
+  NextMessage(*delta_, &position_, &message_);
+  StartWriteAndFinish(&message_, grpc::WriteOptions(), status);
+}
+
+void TurnReactor::OnReady() { Pump(); }
+
+void TurnReactor::OnWriteDone(bool ok) {
+  if (!ok) {
+    broken_ = true;
+    OnCancel();
+  }
+  Pump();
+}
+
+void TurnReactor::OnCancel() {
+  if (std::chrono::steady_clock::now() + kDeadlineSlack >= deadline_) return;
+  std::shared_ptr<TokenStream> stream;
+  {
+    MutexLock lock(mutex_);
+    cancelled_ = true;
+    stream = stream_;
+  }
+  if (stream != nullptr) stream->Cancel();
+}
+
+void TurnReactor::OnDone() { delete this; }
+
+}  // namespace cascade

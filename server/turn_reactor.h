@@ -1,0 +1,65 @@
+// One streaming call that runs a turn: the rules of gRPC's callback API are all here.
+//
+// DESIGN. At any time exactly one party drives the reactor: the thread that starts it, then, in turns, the dispatcher
+// (after the stream told that something is there) and gRPC (after a write is done). So at most one write is in flight,
+// and what the driver touches needs no lock. While a write is in flight the engine's deltas merge in the stream; a slow
+// reader costs the engine nothing. The engine always ends a turn with a `finished` delta, also after a cancel; only
+// then the call is finished, once, and gRPC's OnDone deletes the reactor. The turn knows the stream, not the reactor.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "engine/token_stream.h"
+#include "engine/turn_request.h"
+#include "server/convert.h"
+#include "server/service_context.h"
+
+namespace cascade {
+
+// Deletes itself. Made on the heap and started once.
+class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private ReadyWriter {
+ public:
+  // Does not wait: large requests are handed to the workers.
+  void Start(const grpc::ByteBuffer& request);
+
+ protected:
+  TurnReactor(const grpc::CallbackServerContext& call, ServiceContext& context);
+  ~TurnReactor() override = default;
+
+  virtual absl::StatusOr<TurnRequest> Parse(const grpc::ByteBuffer& request, SteadyTime deadline) = 0;
+  // See NextPiece.
+  virtual bool NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) = 0;
+
+ private:
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+  void OnReady() override;
+
+  void Submit(const grpc::ByteBuffer& request);
+  void Pump();
+  void FinishTurn();
+
+  ServiceContext& context_;
+  const SteadyTime deadline_;
+
+  // Of the driver.
+  std::optional<TurnDelta> delta_;  // being sent
+  DeltaPosition position_;          // in delta_
+  grpc::ByteBuffer message_;        // in flight
+  bool broken_ = false;             // a write failed: nobody reads any more
+
+  Mutex mutex_;
+  // Written once, by the first driver; OnCancel may come before or after.
+  std::shared_ptr<TokenStream> stream_ CASCADE_GUARDED_BY(mutex_);
+  bool cancelled_ CASCADE_GUARDED_BY(mutex_) = false;
+};
+
+// The call's deadline on the steady clock; SteadyTime::max() when it has none.
+SteadyTime DeadlineOf(const grpc::CallbackServerContext& call);
+
+}  // namespace cascade

@@ -1,0 +1,8 @@
+#pragma once
+
+namespace cascade {
+
+// The project's, from CMake.
+inline constexpr char kVersion[] = CASCADE_VERSION;
+
+}  // namespace cascade

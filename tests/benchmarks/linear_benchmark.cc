@@ -1,0 +1,126 @@
+// Linear layers in the shapes of SmolLM2-135M, alone and as the 30 layers of a forward pass, whose weights no cache
+// holds. Arguments: rows of x, threads. GB/s counts the bytes of the weights once, GOP/s two operations per product.
+#include <benchmark/benchmark.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/thread_pool.h"
+#include "tests/support/quantize.h"
+
+namespace cascade::kernels {
+namespace {
+
+struct Shape {
+  int64_t rows;
+  int64_t cols;
+};
+
+std::unique_ptr<PackedWeight> RandomWeight(DType type, Shape shape) {
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  std::vector<float> row(shape.cols);
+  for (float& value : row) value = uniform(random);
+  const std::string packed_row = Quantize(type, row);
+  std::string bytes;
+  for (int64_t i = 0; i < shape.rows; ++i) bytes += packed_row;
+  auto weight = PackedWeight::Create({bytes.data(), type, shape.rows, shape.cols});
+  CASCADE_CHECK(weight.ok());
+  return *std::move(weight);
+}
+
+// One call of Linear: layers that share their input.
+class Group {
+ public:
+  Group(DType type, std::vector<Shape> shapes, int64_t rows) : x_(rows * shapes[0].cols, 0.5f) {
+    view_ = {x_.data(), DType::kF32, rows, shapes[0].cols};
+    for (const Shape& shape : shapes) {
+      weights_.push_back(RandomWeight(type, shape));
+      outputs_.emplace_back(rows * shape.rows);
+      layers_.push_back({weights_.back().get(), {outputs_.back().data(), shape.rows, false}});
+      bytes_ += RowBytes(type, shape.cols) * shape.rows;
+      operations_ += 2.0 * rows * shape.rows * shape.cols;
+    }
+  }
+  void Run(bool int8, LinearScratch& scratch, ThreadPool& pool) {
+    CASCADE_CHECK(Linear(view_, layers_, int8, scratch, pool).ok());
+  }
+  double bytes() const { return bytes_; }
+  double operations() const { return operations_; }
+
+ private:
+  std::vector<float> x_;
+  TensorView view_;
+  std::vector<std::unique_ptr<PackedWeight>> weights_;
+  std::vector<std::vector<float>> outputs_;
+  std::vector<LinearLayer> layers_;
+  double bytes_ = 0;
+  double operations_ = 0;
+};
+
+void RunGroups(benchmark::State& state, std::vector<Group>& groups, bool int8) {
+  ThreadPool pool(static_cast<int>(state.range(1)));
+  LinearScratch scratch;
+  double bytes = 0;
+  double operations = 0;
+  for (const Group& group : groups) {
+    bytes += group.bytes();
+    operations += group.operations();
+  }
+  for (auto _ : state) {
+    for (Group& group : groups) group.Run(int8, scratch, pool);
+  }
+  using benchmark::Counter;
+  state.counters["GB/s"] = Counter(bytes / 1e9, Counter::kIsIterationInvariantRate);
+  state.counters["GOP/s"] = Counter(operations / 1e9, Counter::kIsIterationInvariantRate);
+  state.counters["rows/s"] = Counter(static_cast<double>(state.range(0)), Counter::kIsIterationInvariantRate);
+}
+
+void One(benchmark::State& state, DType type, Shape shape, bool int8) {
+  std::vector<Group> groups;
+  groups.emplace_back(type, std::vector<Shape>{shape}, state.range(0));
+  RunGroups(state, groups, int8);
+}
+
+// The seven linear layers of each of 30 blocks.
+void Layers(benchmark::State& state, DType type, bool int8) {
+  std::vector<Group> groups;
+  for (int layer = 0; layer < 30; ++layer) {
+    groups.emplace_back(type, std::vector<Shape>{{576, 576}, {192, 576}, {192, 576}}, state.range(0));
+    groups.emplace_back(type, std::vector<Shape>{{576, 576}}, state.range(0));
+    groups.emplace_back(type, std::vector<Shape>{{1536, 576}, {1536, 576}}, state.range(0));
+    groups.emplace_back(type, std::vector<Shape>{{576, 1536}}, state.range(0));
+  }
+  RunGroups(state, groups, int8);
+}
+
+void Arguments(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgsProduct({{1, 8, 128}, {1, 2}})->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+BENCHMARK_CAPTURE(One, q4_1_576x576, DType::kQ4_1, Shape{576, 576}, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_192x576, DType::kQ4_1, Shape{192, 576}, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_1536x576, DType::kQ4_1, Shape{1536, 576}, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_576x1536, DType::kQ4_1, Shape{576, 1536}, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q8_0_49152x576, DType::kQ8_0, Shape{49152, 576}, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, q4_1, DType::kQ4_1, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, q4_1_float32, DType::kQ4_1, false)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, bf16, DType::kBF16, true)->Apply(Arguments);
+
+// An empty region: what a parallel op costs at least.
+void Region(benchmark::State& state) {
+  ThreadPool pool(static_cast<int>(state.range(0)));
+  std::vector<int> touched(64);
+  for (auto _ : state) pool.ParallelFor(8, [&](int64_t task, int) { benchmark::DoNotOptimize(touched[task] += 1); });
+}
+BENCHMARK(Region)->Arg(1)->Arg(2)->UseRealTime();
+
+}  // namespace
+}  // namespace cascade::kernels
+
+BENCHMARK_MAIN();

@@ -1,0 +1,231 @@
+// The program's commands, run as a user runs them, against a server in this process.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "tests/client/fake_cascade.h"
+#include "tests/client/run_program.h"
+
+namespace cascade::client {
+namespace {
+
+using testing::AllOf;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+class CommandsTest : public testing::Test {
+ protected:
+  ProgramResult Run(std::vector<std::string> arguments, const std::string& input = "") {
+    arguments.insert(arguments.begin(), {"--address", server_.address()});
+    return RunProgram(arguments, input);
+  }
+  FakeCascade server_;
+};
+
+// A file of this test process, removed at the end.
+struct TemporaryFile {
+  explicit TemporaryFile(const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+  ~TemporaryFile() { std::remove(path.c_str()); }
+  const std::string path = testing::TempDir() + "cascade_commands_test_" + std::to_string(getpid());
+};
+
+TEST_F(CommandsTest, GenerateStreamsTheReply) {
+  const ProgramResult result = Run({"generate", "Hé, 😀", "--usage", "--temperature", "0", "--stop", "x", "--stop", "y",
+                                    "--seed", "18446744073709551615", "--max-tokens", "7"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.output, "echo: Hé, 😀\n");
+  EXPECT_THAT(result.errors, AllOf(HasSubstr("finish: stop"), HasSubstr("tokens fed"), HasSubstr("cache 3.0 MiB")));
+  const v1::GenerateRequest request = server_.generate_requests().at(0);
+  EXPECT_EQ(request.prompt().text(), "Hé, 😀");
+  EXPECT_TRUE(request.sampling().has_temperature());
+  EXPECT_FALSE(request.sampling().has_top_p());
+  EXPECT_EQ(request.sampling().seed(), 18446744073709551615u);
+  EXPECT_EQ(request.stopping().max_tokens(), 7);
+  EXPECT_EQ(request.stopping().stop_size(), 2);
+}
+
+TEST_F(CommandsTest, GenerateReadsStandardInputAndAppliesTheTemplate) {
+  const ProgramResult result = Run({"generate", "--chat", "--system", "Be brief.", "-"}, "two\nlines\n");
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.output, "echo: two\nlines\n");
+  const v1::Messages& messages = server_.generate_requests().at(0).prompt().messages();
+  ASSERT_EQ(messages.messages_size(), 2);
+  EXPECT_EQ(messages.messages(0).role(), "system");
+}
+
+TEST_F(CommandsTest, ErrorsAreOneLineWithCodeAndField) {
+  server_.FailGenerate({grpc::StatusCode::INVALID_ARGUMENT, "sampling.top_p: must be in (0, 1]"});
+  ProgramResult result = Run({"generate", "x"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.errors, "cascade: invalid argument: sampling.top_p: must be in (0, 1]\n");
+  server_.FailGenerate({grpc::StatusCode::UNAVAILABLE, "the server is draining"});
+  result = Run({"generate", "x"});
+  EXPECT_EQ(result.code, 69);
+  EXPECT_EQ(result.errors, "cascade: unavailable: the server is draining\n");
+}
+
+TEST_F(CommandsTest, WhatIsNoUtf8IsNotSent) {
+  EXPECT_EQ(Run({"generate", "a\xff"}).code, 64);
+  const ProgramResult result = Run({"generate", "-"}, "ab\xff");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.errors, "cascade: standard input is no valid UTF-8 (at byte 2)\n");
+  EXPECT_THAT(server_.generate_requests(), IsEmpty());
+}
+
+TEST_F(CommandsTest, TimeoutEndsACall) {
+  server_.ReplyForever(true);
+  const ProgramResult result = Run({"generate", "x", "--timeout", "0.3"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.errors, StartsWith("cascade: deadline exceeded"));
+}
+
+TEST(Commands, NoServerIs69) {
+  const ProgramResult result = RunProgram({"generate", "x", "--address", "127.0.0.1:1"});
+  EXPECT_EQ(result.code, 69);
+  EXPECT_THAT(result.errors, StartsWith("cascade: no server answers at 127.0.0.1:1"));
+  EXPECT_EQ(RunProgram({"info", "--wait", "0.3", "--address", "127.0.0.1:1"}).code, 69);
+}
+
+TEST(Commands, WrongArgumentsAre64InOneLine) {
+  const std::vector<std::vector<std::string>> cases = {
+      {},
+      {"frobnicate"},
+      {"generate"},
+      {"generate", "x", "--temperature", "warm"},
+      {"generate", "x", "--system", "needs --chat"},
+      {"generate", "x", "--seed", "-1"},
+      {"chat", "--keep", "--session", "abc"},
+      {"chat", "surplus"},
+      {"score", "x", "--tokens", "0"},
+      {"bench", "--concurrency", "0"},
+      {"sessions"},
+      {"sessions", "show"},
+      {"inspect"},
+      {"info", "--wait", "-1"},
+      {"info", "--timeout", "0"},
+      {"info", "--timeout", "nan"},
+      {"tokenize", "x", "--decode", "--special"},
+  };
+  for (const auto& arguments : cases) {
+    const ProgramResult result = RunProgram(arguments);
+    std::string line;
+    for (const std::string& argument : arguments) line += argument + " ";
+    EXPECT_EQ(result.code, 64) << line;
+    EXPECT_THAT(result.errors, AllOf(StartsWith("cascade: "), EndsWith("--help)\n"))) << line;
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+  }
+}
+
+TEST(Commands, HelpAndVersionAreNoErrors) {
+  for (const char* argument : {"--help", "--version"}) {
+    const ProgramResult result = RunProgram({argument});
+    EXPECT_EQ(result.code, 0);
+    EXPECT_THAT(result.output, HasSubstr("cascade"));
+    EXPECT_EQ(result.errors, "");
+  }
+  EXPECT_EQ(RunProgram({"chat", "--help"}).code, 0);
+}
+
+TEST_F(CommandsTest, ScoreTellsPerplexityAndWritesJson) {
+  TemporaryFile file("A text of 24 characters!");
+  TemporaryFile json("");
+  const std::string json_path = json.path + ".json";
+  const ProgramResult result = Run({"score", file.path, "--json", json_path});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("tokens      23\n"), HasSubstr("perplexity  2.000\n")));
+  std::stringstream written;
+  written << std::ifstream(json_path).rdbuf();
+  EXPECT_THAT(written.str(), AllOf(StartsWith("{\"token_ids\": [32,116"), HasSubstr("\"logprobs\": [-0.693147182,"),
+                                   EndsWith("\"top_margins\": [0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,"
+                                            "0.5,0.5,0.5,0.5,0.5,0.5,\n0.5,0.5,0.5]\n}\n")));
+  std::remove(json_path.c_str());
+}
+
+TEST_F(CommandsTest, ScoreTakesTheFirstTokensInAKeptSession) {
+  const ProgramResult result = Run({"score", "-", "--tokens", "5", "--keep"}, "0123456789");
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("tokens      4\n"), HasSubstr("session     session1\n")));
+  EXPECT_EQ(server_.score_requests().at(0).prompt().token_ids().ids_size(), 5);
+  EXPECT_EQ(server_.session_ids(), std::vector<std::string>{"session1"});
+}
+
+TEST_F(CommandsTest, ScoreNamesWhatIsWrongWithAFile) {
+  EXPECT_THAT(Run({"score", "/no/such/file"}).errors, HasSubstr("cannot open /no/such/file: No such file"));
+  EXPECT_THAT(Run({"score", "/"}).errors, HasSubstr("cannot read /: Is a directory"));
+  // The fake server takes 1,000 bytes.
+  TemporaryFile file(std::string(1001, 'x'));
+  const ProgramResult result = Run({"score", file.path});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.errors, HasSubstr("--tokens N"));
+  EXPECT_EQ(Run({"score", file.path, "--tokens", "10"}).code, 0);
+  EXPECT_THAT(Run({"score", file.path, "--tokens", "10", "--json", "/no/such/file"}).errors, HasSubstr("cannot write"));
+}
+
+TEST_F(CommandsTest, SessionsAreListedPageByPage) {
+  for (int i = 100; i < 125; ++i) server_.AddSession("s" + std::to_string(i)).set_position(12'345);
+  const ProgramResult all = Run({"sessions", "list", "--page-size", "10"});
+  EXPECT_EQ(all.code, 0);
+  EXPECT_THAT(all.output,
+              AllOf(StartsWith("session  label  state"), HasSubstr("s100"), HasSubstr("s124"), HasSubstr("12,345")));
+  EXPECT_EQ(std::count(all.output.begin(), all.output.end(), '\n'), 26);
+  EXPECT_EQ(all.errors, "25 sessions\n");
+  EXPECT_EQ(Run({"sessions", "list", "--page-size", "10", "--limit", "15"}).errors, "15 sessions\n");
+}
+
+TEST_F(CommandsTest, SessionsAreMadeShownAndDeleted) {
+  EXPECT_EQ(Run({"sessions", "create", "--label", "mine"}).output, "session1\n");
+  EXPECT_THAT(Run({"sessions", "show", "session1"}).output, AllOf(HasSubstr("mine"), HasSubstr("3.0 MiB")));
+  const ProgramResult result = Run({"sessions", "delete", "unknown", "session1"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.errors, "cascade: not found: no such session\n");
+  EXPECT_THAT(server_.session_ids(), IsEmpty());
+}
+
+TEST_F(CommandsTest, InspectDraws) {
+  server_.AddSession("mine");
+  ProgramResult result = Run({"inspect", "mine", "--ascii"});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("average of 2 layers"), HasSubstr("sub-cache 1"), HasSubstr("32 - 38"),
+                                   HasSubstr("all          S" + std::string(31, '.') + "#.#.#.#.#####\n")));
+  EXPECT_THAT(Run({"inspect", "mine", "--zoom", "--layer", "1"}).output, HasSubstr("all          █·█·█·█·█████\n"));
+  EXPECT_EQ(Run({"inspect", "unknown"}).errors, "cascade: not found: no such session\n");
+}
+
+TEST_F(CommandsTest, TokenizeThereAndBack) {
+  EXPECT_EQ(Run({"tokenize", "a\nb"}).output, " 97  \"a\"\n 10  \"\\n\"\n 98  \"b\"\n");
+  EXPECT_EQ(Run({"tokenize", "--ids", "-"}, "ab").output, "97 98\n");
+  EXPECT_EQ(Run({"tokenize", "--decode", "[97, 98]"}).output, "ab\n");
+  EXPECT_EQ(Run({"tokenize", "--decode", "97 x"}).code, 64);
+  EXPECT_EQ(Run({"tokenize", "--decode", "99999999999"}).code, 64);
+  EXPECT_EQ(Run({"tokenize", "--decode", "500"}).errors,
+            "cascade: invalid argument: token_ids: outside the vocabulary\n");
+}
+
+TEST_F(CommandsTest, BenchCountsRequestsAndErrors) {
+  ProgramResult result = Run({"bench", "--concurrency", "4", "--requests", "10", "--prompt-tokens", "5"});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("finished    10 in"), HasSubstr("(110)"), HasSubstr("errors      0\n")));
+  EXPECT_EQ(server_.generate_requests().size(), 10);
+  EXPECT_THAT(server_.session_ids(), IsEmpty());
+  server_.FailGenerate({grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"});
+  result = Run({"bench", "--concurrency", "2", "--requests", "3"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("errors      3\n"), HasSubstr("3 x resource exhausted: the queue is full")));
+  EXPECT_THAT(server_.session_ids(), IsEmpty());
+}
+
+TEST_F(CommandsTest, InfoTellsTheModel) {
+  EXPECT_THAT(Run({"info"}).output, AllOf(HasSubstr("cascade-server 9.9"), HasSubstr("fake-model")));
+  EXPECT_EQ(Run({"info", "--wait", "10"}).code, 0);
+}
+
+}  // namespace
+}  // namespace cascade::client

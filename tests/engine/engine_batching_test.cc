@@ -1,0 +1,166 @@
+// Many turns at once: batches, bounds, waiting.
+#include <atomic>
+
+#include "tests/engine/engine_test_util.h"
+
+namespace cascade {
+namespace {
+
+using ::testing::ElementsAreArray;
+
+using EngineBatchingTest = EngineTest;
+
+// While 20,000 tokens are read, a running turn has a token in every step.
+TEST_F(EngineBatchingTest, ALongPromptDoesNotStallARunningTurn) {
+  Start(Endless());
+  const std::string writer = NewSession();
+  const std::string reader = NewSession();
+  model_->Hold();
+  const auto written = MustSubmit(TextTurn("ab", 100000, writer));
+  model_->WaitUntilHeld();
+  model_->Release(3);
+  model_->WaitForSteps(3);
+  const auto read = MustSubmit(IdsTurn(std::vector<int32_t>(20000, 1), 1, reader));
+  model_->ReleaseAll();
+  EXPECT_TRUE(Collect(*read).status.ok());
+  written->Cancel();
+  Collect(*written);
+
+  int both = 0;
+  for (const FakeModel::StepRecord& step : model_->steps()) {
+    bool writes = false;
+    bool reads = false;
+    for (const FakeModel::SliceRecord& slice : step.slices) {
+      writes |= slice.slot == 0;
+      reads |= slice.slot == 1;
+    }
+    if (reads) {
+      EXPECT_TRUE(writes);
+      ++both;
+    }
+  }
+  EXPECT_GE(both, 20000 / 15);
+  EXPECT_LE(both, 2 * 20000 / 15);  // slices end at strides of 16, so half of them may be short
+}
+
+TEST_F(EngineBatchingTest, AShortPromptBehindLongOnesGetsThrough) {
+  options_.max_num_batched_tokens = 64;
+  options_.geometry.stride = 32;
+  Start(Endless());
+  model_->Hold();
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < 3; ++i) streams.push_back(MustSubmit(IdsTurn(std::vector<int32_t>(5000, 1), 1, NewSession())));
+  model_->WaitUntilHeld();
+  model_->Release(2);
+  model_->WaitForSteps(2);
+  const size_t before = model_->steps().size();
+  const auto quick = MustSubmit(IdsTurn(std::vector<int32_t>(20, 2), 1));
+  const int64_t last_step = static_cast<int64_t>(before) + 4;  // one in flight, sinks, 16 rows, the rest
+  model_->Release(4);
+  EXPECT_TRUE(Collect(*quick).status.ok());
+  EXPECT_LE(static_cast<int64_t>(model_->steps().size()), last_step);
+  model_->ReleaseAll();
+  for (const auto& stream : streams) Collect(*stream);
+}
+
+TEST_F(EngineBatchingTest, AtMostMaxNumSeqsRunAndTheRestIsServedInOrder) {
+  options_.num_slots = 9;
+  options_.max_num_seqs = 3;
+  Start(Endless());
+  model_->Hold();
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < 8; ++i) streams.push_back(MustSubmit(IdsTurn({i, i}, 5, NewSession())));
+  model_->ReleaseAll();
+  for (const auto& stream : streams) EXPECT_TRUE(Collect(*stream).status.ok());
+  std::vector<int> order;
+  for (const FakeModel::StepRecord& step : model_->steps()) {
+    EXPECT_LE(step.slices.size(), 3u);
+    EXPECT_LE(step.rows, options_.max_num_batched_tokens);
+    for (const FakeModel::SliceRecord& slice : step.slices) {
+      if (slice.first_token == 0) order.push_back(slice.slot);
+    }
+  }
+  std::sort(order.begin(), order.begin() + 3);
+  EXPECT_THAT(order, ElementsAreArray({0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
+TEST_F(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
+  options_.num_slots = 2;
+  Start(Endless());
+  const std::string session = NewSession();
+  model_->Hold();
+  const auto first = MustSubmit(TextTurn("first", 10000));
+  model_->WaitUntilHeld();
+  const auto second = MustSubmit(TextTurn("second", 2));
+  const auto third = MustSubmit(TextTurn("third", 2));
+  const auto turn = MustSubmit(TextTurn("turn", 2, session));
+  model_->ReleaseAll();
+  EXPECT_TRUE(Collect(*turn).status.ok());  // although two wait before it
+  EXPECT_FALSE(second->TryPop().has_value());
+  first->Cancel();
+  Collect(*first);
+  EXPECT_TRUE(Collect(*second).status.ok());
+  EXPECT_TRUE(Collect(*third).status.ok());
+  EXPECT_EQ(engine_->SlotsFree(), 1);
+}
+
+TEST_F(EngineBatchingTest, AFullQueueRefuses) {
+  options_.max_num_seqs = 1;
+  options_.max_num_queued_requests = 2;
+  Start(Endless());
+  const std::string session = NewSession();
+  model_->Hold();
+  const auto running = MustSubmit(TextTurn("x", 100000));
+  model_->WaitUntilHeld();
+  const auto a = MustSubmit(TextTurn("a", 1));
+  const auto b = MustSubmit(TextTurn("b", 1));
+  EXPECT_EQ(SubmitCode(TextTurn("c", 1, session)), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(engine_->GetSession(session)->state, SessionState::kResident);
+  running->Cancel();
+  model_->ReleaseAll();
+  EXPECT_TRUE(Collect(*a).status.ok());
+  EXPECT_TRUE(Collect(*b).status.ok());
+  EXPECT_TRUE(Finish(TextTurn("c", 1, session)).status.ok());
+}
+
+TEST_F(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
+  Start(Endless());
+  const std::string session = NewSession();
+  model_->Hold();
+  const auto stream = MustSubmit(TextTurn("x", 5, session));
+  EXPECT_EQ(engine_->GetSession(session)->state, SessionState::kBusy);
+  EXPECT_EQ(SubmitCode(TextTurn("y", 5, session)), absl::StatusCode::kAborted);
+  EXPECT_EQ(engine_->InspectSession(session, {}, {}, nullptr).status().code(), absl::StatusCode::kAborted);
+  model_->ReleaseAll();
+  Collect(*stream);
+}
+
+TEST_F(EngineBatchingTest, TheFirstTokenLeavesInItsStep) {
+  Start(Endless());
+  model_->Hold();
+  const auto stream = MustSubmit(TextTurn("ab", 50));  // two sinks: one step
+  std::atomic<int> ready{0};
+  stream->NotifyWhenReady([&] { ready.fetch_add(1); });
+  model_->WaitUntilHeld();
+  model_->Release(1);
+  model_->WaitForSteps(1);
+  model_->WaitUntilHeld();  // in the second step
+  EXPECT_EQ(ready.load(), 1);
+  EXPECT_EQ(stream->TryPop()->text, "a");
+  model_->ReleaseAll();
+  Collect(*stream);
+}
+
+TEST_F(EngineBatchingTest, ASlotIsClearedBeforeItsNextSession) {
+  options_.num_slots = 2;
+  Start();
+  for (int i = 0; i < 5; ++i) {  // the fake model objects to a slot that was not cleared
+    const std::string session = NewSession();
+    EXPECT_TRUE(Finish(TextTurn("one session", 3, session)).status.ok());
+    EXPECT_TRUE(engine_->DeleteSession(session).ok());
+    EXPECT_TRUE(Finish(TextTurn("one-shot", 3)).status.ok());
+  }
+}
+
+}  // namespace
+}  // namespace cascade

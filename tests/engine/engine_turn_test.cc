@@ -1,0 +1,330 @@
+// One turn after the other: what is fed, what comes back, what the session holds.
+#include <cmath>
+
+#include "tests/engine/engine_test_util.h"
+
+namespace cascade {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+
+using EngineTurnTest = EngineTest;
+
+TEST_F(EngineTurnTest, OneShotReplyUntilTheEndToken) {
+  Start(Says("hello"));
+  const TurnDelta delta = Finish(TextTurn("say>", 100));
+  EXPECT_TRUE(delta.status.ok());
+  EXPECT_EQ(delta.text, "hello");
+  EXPECT_THAT(delta.token_ids, ElementsAre('h', 'e', 'l', 'l', 'o', ByteTokenizer::kEnd));
+  EXPECT_EQ(delta.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(delta.usage.prompt_tokens, 4);
+  EXPECT_EQ(delta.usage.completion_tokens, 6);
+  EXPECT_EQ(delta.usage.session_tokens_seen, 10);
+  EXPECT_EQ(delta.usage.tokens_resident, 10);
+  EXPECT_EQ(delta.usage.tokens_evicted, 0);
+  EXPECT_EQ(delta.usage.cache_bytes, 1234);
+  EXPECT_EQ(engine_->SlotsFree(), 4);
+}
+
+TEST_F(EngineTurnTest, MaxTokensAndItsDefault) {
+  options_.default_max_tokens = 3;
+  Start(Says("hello"));
+  TurnDelta delta = Finish(TextTurn(">", 2));
+  EXPECT_EQ(delta.text, "he");
+  EXPECT_EQ(delta.finish_reason, FinishReason::kLength);
+  TurnRequest request = TextTurn(">", 0);
+  request.max_tokens.reset();
+  EXPECT_EQ(Finish(request).text, "hel");
+}
+
+TEST_F(EngineTurnTest, StopStringsAreNotPrintedButBelongToTheSession) {
+  Start(Says("one, two, three"));
+  const std::string session = NewSession();
+  TurnRequest request = TextTurn(">", 100, session);
+  request.stop = {"zzz", ", t"};
+  const TurnDelta delta = Finish(request);
+  EXPECT_EQ(delta.text, "one");
+  EXPECT_EQ(delta.finish_reason, FinishReason::kStopSequence);
+  EXPECT_EQ(delta.stop_sequence, ", t");
+  EXPECT_EQ(delta.usage.completion_tokens, 6);
+  EXPECT_EQ(Position(session), 7);
+  // What follows is fed after them.
+  Finish(TextTurn("x", 1, session));
+  EXPECT_THAT(model_->FedIds(0), ElementsAreArray(TextIds(">one, tx")));
+}
+
+TEST_F(EngineTurnTest, APossibleStopStringThatIsNoneIsPrintedInTheEnd) {
+  Start(Says("ab"));
+  TurnRequest request = TextTurn(">", 100);
+  request.stop = {"abc"};
+  const TurnDelta delta = Finish(request);
+  EXPECT_EQ(delta.text, "ab");
+  EXPECT_EQ(delta.finish_reason, FinishReason::kStop);
+}
+
+// The last token of a session is fed by its next turn, whatever the kinds of the two.
+TEST_F(EngineTurnTest, TheLastTokenStaysPending) {
+  Start(Says("hi"));
+  const std::string session = NewSession();
+  Finish(IdsTurn({1, 2, '>'}, 0, session));
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(1, 2));
+  EXPECT_EQ(Position(session), 3);
+  EXPECT_EQ(Finish(IdsTurn({}, 1, session)).text, "h");  // an empty prompt goes on from there
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(1, 2, '>'));
+  EXPECT_EQ(Position(session), 4);
+  const TurnDelta delta = Finish(TextTurn("", 100, session));
+  EXPECT_EQ(delta.text, "i");
+  EXPECT_EQ(delta.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(delta.usage.prompt_tokens, 0);
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(1, 2, '>', 'h', 'i'));
+  EXPECT_EQ(Position(session), 6);  // the end token is pending
+  EXPECT_EQ(Finish(IdsTurn({9}, 0, session)).usage.prompt_tokens, 1);
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(1, 2, '>', 'h', 'i', ByteTokenizer::kEnd));
+  EXPECT_EQ(engine_->GetSession(session)->turns, 4);
+}
+
+TEST_F(EngineTurnTest, AppendingOneTokenOrNoneNeedsNoStep) {
+  Start();
+  const std::string session = NewSession();
+  EXPECT_EQ(Finish(IdsTurn({7}, 0, session)).finish_reason, FinishReason::kLength);
+  EXPECT_EQ(Position(session), 1);
+  Finish(IdsTurn({}, 0, session));
+  EXPECT_EQ(Position(session), 1);
+  EXPECT_EQ(model_->steps().size(), 0u);
+  Finish(IdsTurn({}, 1, session));
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(7));
+}
+
+TEST_F(EngineTurnTest, TextStartsWithTheStartTokenOnce) {
+  const ByteTokenizer tokenizer(/*with_start=*/true);
+  Start(Endless(), &tokenizer);
+  const std::string session = NewSession();
+  Finish(TextTurn("a", 1, session));
+  Finish(TextTurn("b", 1, session));
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(ByteTokenizer::kStart, 'a', 'a', 'b'));
+  const std::string other = NewSession();
+  Finish(IdsTurn({5}, 1, other));  // ids are taken as they are
+  EXPECT_THAT(model_->FedIds(1), ElementsAre(5));
+}
+
+TEST_F(EngineTurnTest, SpecialTextIsPlainUnlessAsked) {
+  Start(Endless());
+  TurnRequest request = TextTurn("<e>", 1, NewSession());
+  Finish(request);
+  EXPECT_THAT(model_->FedIds(0), ElementsAre('<', 'e', '>'));
+  request = TextTurn("<e>", 1, NewSession());
+  std::get<TextPrompt>(request.prompt).parse_special = true;
+  Finish(request);
+  EXPECT_THAT(model_->FedIds(1), ElementsAre(ByteTokenizer::kEnd));
+}
+
+// Marks what it is asked for.
+class FakeTemplate final : public ChatTemplate {
+ public:
+  std::string_view name() const override { return "fake"; }
+  absl::StatusOr<std::vector<TemplatePiece>> Render(const std::vector<ChatMessage>& messages, bool) const override {
+    return Pieces("all:", messages);
+  }
+  absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last,
+                                                        const std::vector<ChatMessage>& messages) const override {
+    return Pieces(last == ReplyEnd::kNone ? "none:" : last == ReplyEnd::kEndToken ? "end:" : "cut:", messages);
+  }
+
+ private:
+  static absl::StatusOr<std::vector<TemplatePiece>> Pieces(const std::string& mark,
+                                                           const std::vector<ChatMessage>& messages) {
+    if (messages[0].role == "bad") return absl::InvalidArgumentError("messages[0].role is unknown");
+    return std::vector<TemplatePiece>{{mark, true}, {messages[0].content, false}};
+  }
+};
+
+TEST_F(EngineTurnTest, MessagesGoOnAfterHowTheLastReplyEnded) {
+  const FakeTemplate chat_template;
+  Start(Says("hi"), nullptr, &chat_template);
+  const std::string session = NewSession();
+  const auto turn = [&](const std::string& content, int64_t max_tokens) {
+    TurnRequest request = TextTurn("", max_tokens, session);
+    request.prompt = std::vector<ChatMessage>{{"user", content}};
+    const size_t before = model_->FedIds(0).size();
+    Finish(request);
+    std::string fed;
+    const std::vector<int32_t> ids = model_->FedIds(0);
+    for (size_t i = before; i < ids.size(); ++i) fed += ids[i] < 256 ? std::string(1, static_cast<char>(ids[i])) : "$";
+    return fed;
+  };
+  EXPECT_EQ(turn("1>", 100), "all:1>hi");
+  EXPECT_EQ(turn("2>", 1), "$end:2>");
+  EXPECT_EQ(turn("3>", 0), "hcut:3");
+  EXPECT_EQ(turn("4>", 1), ">cut:4>");
+  Finish(TextTurn("text", 0, session));
+  EXPECT_EQ(turn("5>", 1), "tnone:5>");
+
+  TurnRequest bad = TextTurn("", 1, session);
+  bad.prompt = std::vector<ChatMessage>{{"bad", ""}};
+  const absl::Status status = engine_->Submit(bad).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message().data(), status.message().size()), HasSubstr("prompt.messages[0].role"));
+  EXPECT_EQ(engine_->GetSession(session)->state, SessionState::kResident);
+}
+
+TEST_F(EngineTurnTest, ScoresEveryTokenButASessionsFirst) {
+  Start();
+  const std::string session = NewSession();
+  TurnDelta delta = Finish(ScoreTurn({1, 2, 3, 4}, session));
+  EXPECT_TRUE(delta.status.ok());
+  EXPECT_THAT(delta.token_ids, ElementsAre(2, 3, 4));
+  EXPECT_EQ(delta.scores.size(), 3u);
+  EXPECT_EQ(delta.score_total, 3);
+  EXPECT_EQ(delta.usage.prompt_tokens, 4);
+  delta = Finish(ScoreTurn({5}, session));
+  EXPECT_THAT(delta.token_ids, ElementsAre(5));
+  EXPECT_EQ(delta.score_total, 1);
+  EXPECT_EQ(Position(session), 5);
+  EXPECT_THAT(model_->FedIds(0), ElementsAre(1, 2, 3, 4));
+
+  // The same scores whether in one turn or two.
+  std::vector<float> once;
+  for (const kernels::TokenScore& score : Finish(ScoreTurn({1, 2, 3, 4, 5})).scores) once.push_back(score.logprob);
+  ASSERT_EQ(once.size(), 4u);
+  EXPECT_EQ(once[3], delta.scores[0].logprob);
+  EXPECT_LT(once[3], 0);
+}
+
+TEST_F(EngineTurnTest, ScoresOfALongTextStreamInOrder) {
+  Start();
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 1000; ++i) ids.push_back(i % 200);
+  const TurnDelta delta = Finish(ScoreTurn(ids));
+  EXPECT_THAT(delta.token_ids, ElementsAreArray(std::vector<int32_t>(ids.begin() + 1, ids.end())));
+  EXPECT_EQ(delta.scores.size(), 999u);
+}
+
+TEST_F(EngineTurnTest, SamplingDependsOnSeedAndPositionOnly) {
+  Start();
+  TurnRequest request = TextTurn("some prompt", 60);
+  request.sampling.temperature = 2;
+  request.sampling.seed = 5;
+  const TurnDelta first = Finish(request);
+  EXPECT_EQ(Finish(request).token_ids, first.token_ids);
+  request.sampling.seed = 6;
+  EXPECT_NE(Finish(request).token_ids, first.token_ids);
+  // In two turns: the second begins at the same position of the same session.
+  request.sampling.seed = 5;
+  request.session_id = NewSession();
+  request.max_tokens = 20;
+  std::vector<int32_t> ids = Finish(request).token_ids;
+  if (ids.size() == 20) {
+    request.prompt = std::vector<int32_t>();
+    request.max_tokens = 40;
+    const std::vector<int32_t> more = Finish(request).token_ids;
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(ids, first.token_ids);
+}
+
+TEST_F(EngineTurnTest, ServerDrawsSeedsThatDiffer) {
+  Start();
+  TurnRequest request = TextTurn("some prompt", 30);
+  request.sampling.temperature = 2;
+  EXPECT_NE(Finish(request).token_ids, Finish(request).token_ids);
+}
+
+TEST_F(EngineTurnTest, UsageTimesAreTheClocks) {
+  Start(Says("abc"));
+  model_->on_step = [this](const ForwardBatch&) { clock_.Advance(std::chrono::seconds(2)); };
+  const TurnDelta delta = Finish(TextTurn("12345678901234567>", 100));  // sinks, a stride, the rest; then 3 more steps
+  EXPECT_EQ(delta.usage.queue_time, std::chrono::seconds(0));
+  EXPECT_EQ(delta.usage.prefill_time, std::chrono::seconds(4));
+  EXPECT_EQ(delta.usage.decode_time, std::chrono::seconds(6));
+}
+
+TEST_F(EngineTurnTest, CountsEvictions) {
+  Start();
+  const std::string session = NewSession();
+  const TurnDelta delta = Finish(IdsTurn(std::vector<int32_t>(1000, 1), 0, session));
+  const CascadePlan plan(options_.geometry, 1000);
+  EXPECT_EQ(delta.usage.tokens_resident, plan.tokens_resident());
+  EXPECT_EQ(delta.usage.tokens_evicted, 1000 - plan.tokens_resident());
+  EXPECT_EQ(engine_->GetSession(session)->tokens_evicted, plan.tokens_evicted());
+  EXPECT_EQ(engine_->metrics().tokens_evicted.load(), CascadePlan(options_.geometry, 999).tokens_evicted());
+  EXPECT_EQ(engine_->metrics().stride_closes.load(), (999 - 2) / 16);
+  EXPECT_EQ(engine_->metrics().prompt_tokens.load(), 999);
+  EXPECT_EQ(engine_->metrics().turns_finished.load(), 1);
+  EXPECT_EQ(engine_->metrics().sessions.load(), 1);
+}
+
+TEST_F(EngineTurnTest, WhatSubmitRefuses) {
+  Start();
+  const std::string session = NewSession();
+  EXPECT_EQ(SubmitCode(TextTurn("", 1)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SubmitCode(TextTurn("", 1, session)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SubmitCode(TextTurn("a", 1, "unknown")), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SubmitCode(TextTurn("\xff", 1, session)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SubmitCode(ScoreTurn({1}, session)), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SubmitCode(IdsTurn({ByteTokenizer::kVocabulary}, 1)), absl::StatusCode::kInvalidArgument);
+  TurnRequest request = TextTurn("a", 1, session);
+  request.sampling.temperature = NAN;
+  EXPECT_EQ(SubmitCode(request), absl::StatusCode::kInvalidArgument);
+  request = TextTurn("a", 1, session);
+  request.expected_position = 3;
+  EXPECT_EQ(SubmitCode(request), absl::StatusCode::kFailedPrecondition);
+  // None of it left the session busy.
+  request.expected_position = 0;
+  EXPECT_TRUE(Finish(request).status.ok());
+}
+
+TEST_F(EngineTurnTest, ASessionIsFreeWhenItsLastDeltaIsThere) {
+  Start();
+  const std::string session = NewSession();
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(Finish(TextTurn("x", 1, session)).status.ok());
+}
+
+TEST_F(EngineTurnTest, Inspection) {
+  Start();
+  const std::string session = NewSession();
+  int64_t position = -1;
+  auto views = engine_->InspectSession(session, {}, {}, &position);
+  ASSERT_TRUE(views.ok());
+  EXPECT_EQ(position, 0);
+  ASSERT_EQ(views->size(), 6u);
+  EXPECT_TRUE((*views)[0].tokens.empty());
+
+  Finish(IdsTurn(std::vector<int32_t>(30, 1), 0, session));
+  views = engine_->InspectSession(session, {1, 1}, {2, 0}, &position);
+  ASSERT_TRUE(views.ok()) << views.status();
+  EXPECT_EQ(position, 30);
+  ASSERT_EQ(views->size(), 2u);
+  EXPECT_EQ((*views)[0].layer, 1);
+  EXPECT_EQ((*views)[0].kv_head, 0);
+  EXPECT_EQ((*views)[1].kv_head, 2);
+  ASSERT_EQ((*views)[1].tokens.size(), 30u);
+  EXPECT_EQ((*views)[1].tokens.back().token, 29);  // pending
+  EXPECT_EQ((*views)[1].tokens.back().sub_cache, 2);
+
+  EXPECT_EQ(engine_->InspectSession(session, {2}, {}, nullptr).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->InspectSession(session, {}, {-1}, nullptr).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->InspectSession("unknown", {}, {}, nullptr).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(EngineTurnTest, OptionsThatContradict) {
+  FakeModel model(options_.geometry, ByteTokenizer::kVocabulary, 16);
+  const auto code = [&](const std::function<void(EngineOptions&)>& change) {
+    EngineOptions options = options_;
+    change(options);
+    return Engine::Create(options, model, tokenizer_, nullptr, clock_, random_).status().code();
+  };
+  const auto bad = absl::StatusCode::kInvalidArgument;
+  EXPECT_EQ(code([](EngineOptions& o) {}), absl::StatusCode::kOk);
+  EXPECT_EQ(code([](EngineOptions& o) { o.num_slots = 0; }), bad);
+  EXPECT_EQ(code([](EngineOptions& o) { o.max_num_seqs = 0; }), bad);
+  EXPECT_EQ(code([](EngineOptions& o) { o.max_num_batched_tokens = 3; }), bad);
+  EXPECT_EQ(code([](EngineOptions& o) { o.session_ttl = std::chrono::seconds(-1); }), bad);
+  EXPECT_EQ(code([](EngineOptions& o) { o.geometry.stride = 5; }), bad);
+  FakeModel small(options_.geometry, 100, 16);
+  EXPECT_EQ(Engine::Create(options_, small, tokenizer_, nullptr, clock_, random_).status().code(), bad);
+}
+
+}  // namespace
+}  // namespace cascade

@@ -1,0 +1,169 @@
+// From a path: what is not a readable regular file, and the demo model itself.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/model/model_source.h"
+#include "kernels/dequantize.h"
+#include "tests/support/sha1.h"
+#include "tests/support/tiny_model.h"
+
+namespace cascade {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class OpenModelTest : public ::testing::Test {
+ protected:
+  OpenModelTest() {
+    std::string pattern = ::testing::TempDir() + "/open_model_XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~OpenModelTest() override { std::filesystem::remove_all(directory_); }
+
+  std::string Path(const char* name) const { return (directory_ / name).string(); }
+  static void ExpectRefused(const std::string& path, absl::StatusCode code, const char* words) {
+    const auto model = OpenModel(path);
+    ASSERT_FALSE(model.ok());
+    EXPECT_EQ(model.status().code(), code) << model.status();
+    const std::string message(model.status().message());
+    EXPECT_THAT(message, StartsWith(path));
+    EXPECT_THAT(message, HasSubstr(words));
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(OpenModelTest, OpensAFile) {
+  WriteTinyModel(Path("tiny.gguf"));
+  const auto model = OpenModel(Path("tiny.gguf"));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->config().name, "Tiny");
+}
+
+TEST_F(OpenModelTest, FollowsLinks) {
+  WriteTinyModel(Path("tiny.gguf"));
+  std::filesystem::create_symlink(Path("tiny.gguf"), Path("link.gguf"));
+  EXPECT_TRUE(OpenModel(Path("link.gguf")).ok());
+}
+
+TEST_F(OpenModelTest, StaysReadableAfterItsFileIsReplaced) {
+  WriteTinyModel(Path("tiny.gguf"));
+  const auto model = OpenModel(Path("tiny.gguf"));
+  ASSERT_TRUE(model.ok());
+  std::filesystem::remove(Path("tiny.gguf"));
+  const auto weight = (*model)->FindWeight("output_norm.weight");
+  ASSERT_TRUE(weight.ok());
+  EXPECT_NEAR(static_cast<const float*>(weight->data)[0], 1.0f, 0.2f);
+}
+
+TEST_F(OpenModelTest, Missing) {
+  ExpectRefused(Path("none.gguf"), absl::StatusCode::kNotFound, "cannot open: No such file");
+  std::filesystem::create_symlink(Path("nowhere"), Path("dangling"));
+  ExpectRefused(Path("dangling"), absl::StatusCode::kNotFound, "cannot open");
+  ExpectRefused("", absl::StatusCode::kInvalidArgument, "file name is empty");
+}
+
+TEST_F(OpenModelTest, NotARegularFile) {
+  ExpectRefused(directory_.string(), absl::StatusCode::kInvalidArgument, "is a directory, expected a file");
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  ExpectRefused(Path("pipe"), absl::StatusCode::kInvalidArgument, "is not a regular file");
+  ExpectRefused("/dev/zero", absl::StatusCode::kInvalidArgument, "is not a regular file");
+}
+
+TEST_F(OpenModelTest, EmptyAndForeignFiles) {
+  WriteFile(Path("empty"), "");
+  ExpectRefused(Path("empty"), absl::StatusCode::kInvalidArgument, "is empty");
+  WriteFile(Path("text"), "{\"model\": \"not this one\"}");
+  ExpectRefused(Path("text"), absl::StatusCode::kInvalidArgument, "not a GGUF file");
+}
+
+TEST_F(OpenModelTest, Unreadable) {
+  WriteTinyModel(Path("tiny.gguf"));
+  ASSERT_EQ(chmod(Path("tiny.gguf").c_str(), 0), 0);
+  ASSERT_EQ(chmod(directory_.c_str(), 0755), 0);
+  // Root may read everything; be somebody else for a moment.
+  const bool root = geteuid() == 0;
+  if (root) {
+    ASSERT_EQ(seteuid(65534), 0);
+  }
+  const auto model = OpenModel(Path("tiny.gguf"));
+  if (root) {
+    ASSERT_EQ(seteuid(0), 0);
+  }
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kPermissionDenied) << model.status();
+}
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+TEST(DemoModel, HasItsShape) {
+  const auto model = OpenModel(Environment("CASCADE_DEMO_MODEL"));
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelConfig& config = (*model)->config();
+  EXPECT_EQ(config.architecture, "llama");
+  EXPECT_EQ(config.name, "Smollm2 135M 8k Lc100K Mix1 Ep2");
+  EXPECT_EQ(config.num_layers, 30);
+  EXPECT_EQ(config.hidden, 576);
+  EXPECT_EQ(config.num_heads, 9);
+  EXPECT_EQ(config.num_kv_heads, 3);
+  EXPECT_EQ(config.head_dim, 64);
+  EXPECT_EQ(config.ffn, 1536);
+  EXPECT_EQ(config.vocabulary, 49152);
+  EXPECT_EQ(config.max_positions, 8192);
+  EXPECT_EQ(config.rms_eps, 1e-5f);
+  EXPECT_TRUE(config.tied_output);
+  EXPECT_EQ(config.parameters, 134515008);
+  ASSERT_EQ(config.rope.frequency.size(), 32u);
+  EXPECT_DOUBLE_EQ(config.rope.frequency[31], std::pow(100000.0, -62.0 / 64));
+  EXPECT_EQ((*model)->FindWeight("token_embd.weight")->type, kernels::DType::kQ8_0);
+  EXPECT_EQ((*model)->FindWeight("blk.29.ffn_down.weight")->type, kernels::DType::kQ4_1);
+  const Vocabulary& vocabulary = (*model)->vocabulary();
+  EXPECT_EQ(vocabulary.pre_tokenizer, "smollm");
+  EXPECT_EQ(vocabulary.merges.size(), 48900u);
+  EXPECT_EQ(vocabulary.bos_id, 1);
+  EXPECT_EQ(vocabulary.eos_id, 2);
+  EXPECT_FALSE(vocabulary.add_bos);
+  EXPECT_THAT((*model)->chat_template(), HasSubstr("You are a helpful AI assistant named SmolLM"));
+}
+
+TEST(DemoModel, RowsDequantiseAsTheReferenceDoes) {
+  const auto model = OpenModel(Environment("CASCADE_DEMO_MODEL"));
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::ifstream golden(Environment("CASCADE_GOLDEN_DIR") + "/dequantize.txt");
+  ASSERT_TRUE(golden.is_open());
+  int rows = 0;
+  for (std::string line; std::getline(golden, line);) {
+    std::istringstream fields(line);
+    std::string kind, name, digest;
+    int64_t index = 0;
+    if (!(fields >> kind) || kind != "row") continue;
+    ASSERT_TRUE(fields >> name >> index >> digest);
+    const auto weight = (*model)->FindWeight(name);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    ASSERT_LT(index, weight->rows);
+    std::vector<float> row(static_cast<size_t>(weight->cols));
+    const size_t stride = kernels::RowBytes(weight->type, weight->cols);
+    kernels::DequantizeRow(weight->type,
+                           static_cast<const uint8_t*>(weight->data) + static_cast<size_t>(index) * stride, row.data(),
+                           weight->cols);
+    EXPECT_EQ(test::Sha1({reinterpret_cast<const char*>(row.data()), row.size() * sizeof(float)}), digest) << line;
+    ++rows;
+  }
+  EXPECT_EQ(rows, 9);
+}
+
+}  // namespace
+}  // namespace cascade

@@ -1,0 +1,193 @@
+// The program itself, over the demo model: exit codes, one clear line, signals.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "cascade/v1/cascade.grpc.pb.h"
+#include "kernels/cuda_backend.h"
+#include "tests/server/server_process.h"
+
+namespace cascade {
+namespace {
+
+using testing::HasSubstr;
+
+std::string DemoModel() {
+  const char* model = std::getenv("CASCADE_DEMO_MODEL");
+  EXPECT_TRUE(model != nullptr && *model != '\0') << "CASCADE_DEMO_MODEL names no file";
+  return model == nullptr ? "" : model;
+}
+
+// Small caches, so that a test costs little memory.
+std::vector<std::string> Flags(std::vector<std::string> more = {}) {
+  std::vector<std::string> flags = {
+      "--model", DemoModel(), "--port", "0", "--threads", "2", "--cache-tokens", "256", "--cache-memory-bytes",
+      "256MiB"};
+  flags.insert(flags.end(), more.begin(), more.end());
+  return flags;
+}
+
+// A port that somebody else listens on.
+class TakenPort {
+ public:
+  TakenPort() : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(bind(socket_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(socket_, 1), 0);
+    getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+  }
+  ~TakenPort() { close(socket_); }
+  std::string port() const { return std::to_string(port_); }
+
+ private:
+  int socket_;
+  int port_ = 0;
+};
+
+// Its last line begins with the program's name and holds what is wrong.
+void ExpectFailure(const std::vector<std::string>& flags, int exit_code, const std::string& names) {
+  ServerProcess server(flags);
+  EXPECT_EQ(server.Wait(), exit_code) << server.Output();
+  std::string output = server.Output();
+  ASSERT_FALSE(output.empty());
+  EXPECT_EQ(output.back(), '\n');
+  output.pop_back();
+  const std::string last = output.substr(output.rfind('\n') + 1);
+  EXPECT_THAT(last, testing::StartsWith("cascade-server: "));
+  EXPECT_THAT(last, HasSubstr(names));
+}
+
+TEST(Program, UsageErrorsAre64) {
+  ExpectFailure({"--model", "x", "--no-such-flag"}, 64, "--no-such-flag");
+  ExpectFailure({}, 64, "--model");
+}
+
+TEST(Program, ModelErrorsAre66) {
+  ExpectFailure({"--model", "/no/such/file.gguf"}, 66, "--model");
+  const std::string name = testing::TempDir() + "not_a_model.gguf";
+  std::ofstream(name) << "this is text, not tensors; long enough to hold a header of a model file";
+  ExpectFailure({"--model", name}, 66, "not_a_model.gguf");
+  std::remove(name.c_str());
+}
+
+TEST(Program, PortInUseIs69) {
+  const TakenPort taken;
+  ExpectFailure(Flags({"--port", taken.port()}), 64, "--port");  // given twice
+  std::vector<std::string> flags = Flags();
+  *std::find(flags.begin(), flags.end(), "0") = taken.port();
+  ExpectFailure(flags, 69, taken.port());
+}
+
+TEST(Program, MissingDeviceIs71) {
+  if (kernels::CudaDeviceCount() == 0) {
+    ExpectFailure(Flags({"--device", "cuda"}), 71, "--device");
+  } else {
+    ServerProcess server(Flags({"--device", "cuda"}));
+    EXPECT_NE(server.WaitUntilReady(), "") << server.Output();
+  }
+}
+
+TEST(Program, ImpossibleConfigurationIs78) {
+  ExpectFailure({"--model", DemoModel(), "--cache-tokens", "1048576"}, 78, "--cache-tokens");
+  ExpectFailure({"--model", DemoModel(), "--cache-memory-bytes", "1MiB"}, 78, "--cache-memory-bytes");
+  ExpectFailure({"--model", DemoModel(), "--cache-policy", "window", "--sub-caches", "4"}, 78, "--sub-caches");
+  ExpectFailure({"--model", DemoModel(), "--max-num-seqs", "0"}, 78, "--max-num-seqs");
+  ExpectFailure({"--model", DemoModel(), "--chat-template", "nobody"}, 78, "--chat-template");
+}
+
+TEST(Program, HelpAndVersionAre0) {
+  ServerProcess help({"--help"});
+  EXPECT_EQ(help.Wait(), 0);
+  EXPECT_THAT(help.Output(), HasSubstr("CASCADE_CACHE_TOKENS"));
+  ServerProcess version({"--version"});
+  EXPECT_EQ(version.Wait(), 0);
+}
+
+TEST(Program, ServesAndStopsCleanlyOnASignal) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    ServerProcess server(Flags());
+    const std::string address = server.WaitUntilReady();
+    ASSERT_NE(address, "") << server.Output();
+    const auto stub = v1::Cascade::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    v1::GenerateRequest request;
+    auto* message = request.mutable_prompt()->mutable_messages()->add_messages();
+    message->set_role("user");
+    message->set_content("What is the capital of France?");
+    request.mutable_sampling()->set_temperature(0);
+    request.mutable_stopping()->set_max_tokens(20);
+    auto reader = stub->Generate(&context, request);
+    v1::GenerateResponse response;
+    std::string text;
+    while (reader->Read(&response)) text += response.text();
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_THAT(text, HasSubstr("Paris"));
+    server.Signal(signal);
+    EXPECT_EQ(server.Wait(), 0) << server.Output();
+    const std::string output = server.Output();
+    for (const char* line : {"model: ", "cache: ", "sessions: ", "ready: ", "draining: ", "stopped"}) {
+      EXPECT_THAT(output, HasSubstr(line));
+    }
+  }
+}
+
+// A turn that would run for very long.
+class BusyServer {
+ public:
+  explicit BusyServer(const std::string& drain_timeout)
+      : server(Flags({"--drain-timeout", drain_timeout})), address_(server.WaitUntilReady()) {
+    EXPECT_NE(address_, "") << server.Output();
+    stub_ = v1::Cascade::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+    v1::GenerateRequest request;
+    request.mutable_prompt()->set_text("Once upon a time");
+    request.mutable_stopping()->set_max_tokens(1'000'000);
+    reader = stub_->Generate(&context_, request);
+    v1::GenerateResponse response;
+    EXPECT_TRUE(reader->Read(&response));
+  }
+
+  ServerProcess server;
+
+ private:
+  std::string address_;
+  std::unique_ptr<v1::Cascade::Stub> stub_;
+  grpc::ClientContext context_;
+
+ public:
+  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
+};
+
+TEST(Program, ADrainThatTimesOutIs75AndTellsTheClient) {
+  BusyServer busy("1");
+  busy.server.Signal(SIGTERM);
+  v1::GenerateResponse response;
+  bool usage = false;
+  while (busy.reader->Read(&response)) usage = response.has_usage();
+  EXPECT_TRUE(usage);
+  EXPECT_EQ(response.finish_reason(), v1::FINISH_REASON_CANCELLED);
+  EXPECT_EQ(busy.reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(busy.server.Wait(), 75) << busy.server.Output();
+}
+
+TEST(Program, ASecondSignalEndsAtOnce) {
+  BusyServer busy("3600");
+  busy.server.Signal(SIGTERM);
+  while (busy.server.Output().find("draining: ") == std::string::npos) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  busy.server.Signal(SIGTERM);
+  EXPECT_EQ(busy.server.Wait(), 75) << busy.server.Output();
+}
+
+}  // namespace
+}  // namespace cascade

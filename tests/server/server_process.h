@@ -1,0 +1,94 @@
+// The program cascade-server as a child process.
+#pragma once
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace cascade {
+
+// Ends with the object, if not before.
+class ServerProcess {
+ public:
+  explicit ServerProcess(const std::vector<std::string>& flags) {
+    std::string name = (std::getenv("TMPDIR") != nullptr ? std::getenv("TMPDIR") : "/tmp");
+    name += "/cascade-server-test-XXXXXX";
+    const int file = mkstemp(name.data());
+    log_name_ = name;
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(file, STDOUT_FILENO);
+      dup2(file, STDERR_FILENO);
+      std::vector<char*> argv = {const_cast<char*>(CASCADE_SERVER_PROGRAM)};
+      for (const std::string& flag : flags) argv.push_back(const_cast<char*>(flag.c_str()));
+      argv.push_back(nullptr);
+      execv(CASCADE_SERVER_PROGRAM, argv.data());
+      _exit(127);
+    }
+    close(file);
+  }
+  ~ServerProcess() {
+    if (child_ > 0) {
+      kill(child_, SIGKILL);
+      waitpid(child_, nullptr, 0);
+    }
+    std::remove(log_name_.c_str());
+  }
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+  // What it printed so far, both streams.
+  std::string Output() const {
+    std::ifstream file(log_name_);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+
+  // "127.0.0.1:PORT" once it serves; "" when it ended or a minute passed.
+  std::string WaitUntilReady() {
+    const std::string mark = "listening on ";
+    for (int i = 0; i < 6000 && Running(); ++i) {
+      const std::string output = Output();
+      const size_t at = output.find(mark);
+      const size_t end = at == std::string::npos ? at : output.find('\n', at);
+      if (end != std::string::npos) return output.substr(at + mark.size(), end - at - mark.size());
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return "";
+  }
+
+  void Signal(int signal) const { kill(child_, signal); }
+
+  // Its exit code; -signal when a signal ended it.
+  int Wait() {
+    int status = 0;
+    if (child_ > 0)
+      waitpid(child_, &status, 0);
+    else
+      status = status_;
+    child_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+ private:
+  bool Running() {
+    if (child_ <= 0) return false;
+    if (waitpid(child_, &status_, WNOHANG) == 0) return true;
+    child_ = -1;
+    return false;
+  }
+
+  pid_t child_ = -1;
+  int status_ = 0;
+  std::string log_name_;
+};
+
+}  // namespace cascade

@@ -1,0 +1,101 @@
+#include "tests/support/quantize.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "kernels/base/check.h"
+
+namespace cascade {
+namespace {
+
+using kernels::DType;
+
+constexpr int kBlock = 32;
+
+void AppendU16(std::string& bytes, uint16_t value) {
+  bytes.push_back(static_cast<char>(value & 255));
+  bytes.push_back(static_cast<char>(value >> 8));
+}
+
+uint16_t FloatToBrain(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 64);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+int Nibble(float value) { return std::clamp(static_cast<int>(value), 0, 15); }
+
+void AppendNibbles(std::string& bytes, const int (&nibbles)[kBlock]) {
+  for (int i = 0; i < kBlock / 2; ++i) bytes.push_back(static_cast<char>(nibbles[i] | (nibbles[i + kBlock / 2] << 4)));
+}
+
+void Q4_0(const float* x, std::string& bytes) {
+  const float extreme = *std::max_element(x, x + kBlock, [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float scale = extreme / -8.0f;
+  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
+  int nibbles[kBlock];
+  for (int i = 0; i < kBlock; ++i) nibbles[i] = Nibble(x[i] * inverse + 8.5f);
+  AppendU16(bytes, FloatToHalf(scale));
+  AppendNibbles(bytes, nibbles);
+}
+
+void Q4_1(const float* x, std::string& bytes) {
+  const auto [low, high] = std::minmax_element(x, x + kBlock);
+  const float scale = (*high - *low) / 15.0f;
+  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
+  int nibbles[kBlock];
+  for (int i = 0; i < kBlock; ++i) nibbles[i] = Nibble((x[i] - *low) * inverse + 0.5f);
+  AppendU16(bytes, FloatToHalf(scale));
+  AppendU16(bytes, FloatToHalf(*low));
+  AppendNibbles(bytes, nibbles);
+}
+
+void Q8_0(const float* x, std::string& bytes) {
+  float extreme = 0.0f;
+  for (int i = 0; i < kBlock; ++i) extreme = std::max(extreme, std::abs(x[i]));
+  const float scale = extreme / 127.0f;
+  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
+  AppendU16(bytes, FloatToHalf(scale));
+  for (int i = 0; i < kBlock; ++i) bytes.push_back(static_cast<char>(static_cast<int8_t>(std::round(x[i] * inverse))));
+}
+
+}  // namespace
+
+uint16_t FloatToHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return sign | 0x7e00;
+  if (magnitude >= 65520.0f) return sign | 0x7c00;
+  // Below the smallest normal the spacing is 2^-24; adding 0.5 leaves the rounded count in the low bits of the sum.
+  if (magnitude < 0x1p-14f)
+    return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(magnitude + 0.5f) - 0x3f000000u);
+  const uint32_t rounded = std::bit_cast<uint32_t>(magnitude) + 0xfff + ((bits >> 13) & 1);
+  return sign | static_cast<uint16_t>((rounded >> 13) - (112u << 10));
+}
+
+std::string Quantize(DType type, std::span<const float> values) {
+  CASCADE_CHECK(values.size() % static_cast<size_t>(BlockElements(type)) == 0);
+  std::string bytes;
+  bytes.reserve(kernels::RowBytes(type, static_cast<int64_t>(values.size())));
+  switch (type) {
+    case DType::kF32:
+      return std::string(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+    case DType::kF16:
+      for (const float value : values) AppendU16(bytes, FloatToHalf(value));
+      return bytes;
+    case DType::kBF16:
+      for (const float value : values) AppendU16(bytes, FloatToBrain(value));
+      return bytes;
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ8_0:
+      break;
+  }
+  const auto block = type == DType::kQ4_0 ? Q4_0 : type == DType::kQ4_1 ? Q4_1 : Q8_0;
+  for (size_t i = 0; i < values.size(); i += kBlock) block(values.data() + i, bytes);
+  return bytes;
+}
+
+}  // namespace cascade

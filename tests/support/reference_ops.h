@@ -1,0 +1,56 @@
+// The ops of kernels/backend.h in plain loops, double precision where it matters: what every back end is compared with.
+// Matrices are dense, row by row. Where an error bound is asked for (may be null), it is the first-order bound of
+// float32 arithmetic in any order of summation, with the op's number of roundings.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/dtype.h"
+
+namespace cascade::reference {
+
+struct Matrix {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<double> values;  // [rows, cols]
+
+  Matrix() = default;
+  Matrix(int64_t rows, int64_t cols) : rows(rows), cols(cols), values(rows * cols) {}
+  double& At(int64_t r, int64_t c) { return values[r * cols + c]; }
+  double At(int64_t r, int64_t c) const { return values[r * cols + c]; }
+};
+
+// A weight as its file stores it.
+struct StoredWeight {
+  kernels::DType type = kernels::DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::string bytes;
+
+  kernels::HostWeight Host() const { return {bytes.data(), type, rows, cols}; }
+  std::vector<float> Row(int64_t row) const;
+};
+
+Matrix Embed(const StoredWeight& table, std::span<const int32_t> ids);
+Matrix RmsNorm(std::span<const float> x, std::span<const float> gain, float eps, Matrix* bound);
+// x: [.., weight.cols].
+Matrix LinearFloat(std::span<const float> x, const StoredWeight& weight, Matrix* bound);
+// Activations rounded to 8 bits in blocks of 32, amax / 127, as the CPU does.
+Matrix LinearInt8(std::span<const float> x, const StoredWeight& weight, Matrix* bound);
+// How far rounding the activations to 8 bits may move LinearFloat's result.
+Matrix Int8Error(std::span<const float> x, const StoredWeight& weight);
+Matrix SiluMul(std::span<const float> gate, std::span<const float> up, Matrix* bound);
+
+struct Score {
+  double logprob = 0;
+  double bound = 0;
+  int32_t top_id = 0;
+  float top_margin = 0;
+};
+Score ScoreTarget(std::span<const float> logits, int32_t target);
+
+}  // namespace cascade::reference
