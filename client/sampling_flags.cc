@@ -11,7 +11,12 @@ void SamplingFlags::AddTo(CLI::App& app) {
   app.add_option("--top-p", top_p_, "only the most probable tokens that sum to P (default 1)")->group(group);
   app.add_option("--min-p", min_p_, "only tokens of at least P times the best one's probability (default 0)")
       ->group(group);
+  // CLI11 would take -1 for the largest number.
+  const auto not_negative = [](const std::string& text) {
+    return text.find('-') == std::string::npos ? "" : "must not be negative";
+  };
   app.add_option("--seed", seed_, "random numbers; the same seed gives the same reply (default: drawn by the server)")
+      ->check(not_negative)
       ->group(group);
   app.add_option("--max-tokens", max_tokens_, "tokens of the reply at most (default: set by the server)")->group(group);
   app.add_option("--stop", stop_, "end the reply before this text; may be given several times")

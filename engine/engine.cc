@@ -100,8 +100,8 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
   setup.stream = std::make_shared<TokenStream>();
   if (!request.session_id.empty()) {
     // From here on the session is busy; every way out gives the lease back.
-    absl::StatusOr<AcquiredSession> session = sessions_.Acquire(request.session_id, request.expected_position,
-                                                                [stream = setup.stream] { stream->Cancel(); });
+    absl::StatusOr<AcquiredSession> session =
+        sessions_.Acquire(request.session_id, request.expected_position, [stream = setup.stream] { stream->Cancel(); });
     if (!session.ok()) return session.status();
     setup.lease = std::move(session->lease);
     setup.cache = std::move(session->cache);

@@ -70,7 +70,8 @@ void EngineLoop::DropInterrupted() {
 
 void EngineLoop::StartWaiting() {
   int seats = options_.max_num_seqs - static_cast<int>(running_.size());
-  bool slots = true;  // after the first one-shot turn that finds none the later ones do not try: first come, first served
+  bool slots =
+      true;  // after the first one-shot turn that finds none the later ones do not try: first come, first served
   Turns started = queue_.Take([&](Turn& turn) {
     if (seats == 0) return false;
     if (turn.one_shot()) {

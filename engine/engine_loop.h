@@ -2,10 +2,11 @@
 //
 // DESIGN. Each round: do the work that callers left (inspections), drop what is cancelled or past its deadline, waiting
 // or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for one-shot
-// turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds). So a cancel or a deadline
-// takes effect in the round after it, at most one step later. The thread sleeps only when nothing runs; then nothing
-// waits either, because a slot stays free of sessions and an idle engine has all its seats: only a caller can wake it.
-// A turn's session is given back before its last delta is pushed: who reads that can go on with the session at once.
+// turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds). So a cancel or a
+// deadline takes effect in the round after it, at most one step later. The thread sleeps only when nothing runs; then
+// nothing waits either, because a slot stays free of sessions and an idle engine has all its seats: only a caller can
+// wake it. A turn's session is given back before its last delta is pushed: who reads that can go on with the session at
+// once.
 #pragma once
 
 #include <atomic>
@@ -48,7 +49,8 @@ class EngineLoop {
   void Sample(const Batch::Entry& entry, std::unique_ptr<Turn>& turn);
 
   FinishReason Interruption(const Turn& turn) const;
-  // Gives the session or slot back, then pushes the last delta. `lose`: what the slot holds is not the session any more.
+  // Gives the session or slot back, then pushes the last delta. `lose`: what the slot holds is not the session any
+  // more.
   void End(std::unique_ptr<Turn> turn, FinishReason reason, absl::Status status, bool lose = false);
   void Interrupt(std::unique_ptr<Turn> turn, FinishReason reason);
   void Fail(std::unique_ptr<Turn> turn, const absl::Status& cause);

@@ -1,4 +1,5 @@
-// What lives for one request: the ids still to feed, the stop rules, the text decoder, the stream, the clock's readings.
+// What lives for one request: the ids still to feed, the stop rules, the text decoder, the stream, the clock's
+// readings.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@
 
 namespace cascade {
 
-// Made by the caller's thread, then owned by the queue and by the engine thread; one thread at a time. Knows neither the
-// model nor the scheduler: it says which ids come next and is told what became of them.
+// Made by the caller's thread, then owned by the queue and by the engine thread; one thread at a time. Knows neither
+// the model nor the scheduler: it says which ids come next and is told what became of them.
 class Turn {
  public:
   struct Setup {
@@ -24,10 +25,10 @@ class Turn {
 
     TurnKind kind = TurnKind::kGenerate;
     bool from_messages = false;
-    SessionLease lease;             // not held: one-shot
-    SessionCache cache;             // the turn's own copy
+    SessionLease lease;  // not held: one-shot
+    SessionCache cache;  // the turn's own copy
     ReplyEnd reply_end = ReplyEnd::kNone;
-    std::vector<int32_t> prompt;    // in [0, vocabulary)
+    std::vector<int32_t> prompt;  // in [0, vocabulary)
     SamplingParams sampling;
     uint64_t seed = 0;
     int64_t max_tokens = 0;         // kGenerate
@@ -84,13 +85,13 @@ class Turn {
   TextDecoder decoder_;
   const bool had_pending_;
   const int64_t start_position_;
-  const bool samples_;           // kGenerate with max_tokens > 0
-  std::vector<int32_t> feed_;    // what the session's last turn left pending and the prompt; then the id sampled last
-  size_t next_ = 0;              // in feed_
-  size_t feed_end_ = 0;          // all of feed_, or all but what stays pending
+  const bool samples_;         // kGenerate with max_tokens > 0
+  std::vector<int32_t> feed_;  // what the session's last turn left pending and the prompt; then the id sampled last
+  size_t next_ = 0;            // in feed_
+  size_t feed_end_ = 0;        // all of feed_, or all but what stays pending
   int64_t rows_fed_ = 0;
   int64_t completion_tokens_ = 0;
-  bool reply_ended_ = false;     // nothing more can be printed
+  bool reply_ended_ = false;  // nothing more can be printed
   TurnDelta delta_;
   std::optional<SteadyTime> first_step_;
   std::optional<SteadyTime> first_sampled_;

@@ -63,7 +63,8 @@ absl::Status ValidateMessages(const std::vector<ChatMessage>& messages, TurnKind
   if (kind == TurnKind::kScore) return Invalid("prompt.messages must not be set: what is scored is text or token_ids");
   if (!limits.has_chat_template) return Invalid("prompt.messages must not be set: the model has no chat template");
   int64_t bytes = 0;
-  for (const ChatMessage& message : messages) bytes += static_cast<int64_t>(message.role.size() + message.content.size());
+  for (const ChatMessage& message : messages)
+    bytes += static_cast<int64_t>(message.role.size() + message.content.size());
   return ValidateSize("prompt.messages", bytes, limits.max_prompt_bytes);
 }
 

@@ -98,7 +98,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string Description() const = 0;  // "CPU, 2 threads, AVX3_DL, int8 activations"
+  virtual std::string Description() const = 0;  // "CPU, 2 threads, AVX3_DL, int16 activations"
 
   // Memory; all of it lives as long as the backend. RESOURCE_EXHAUSTED with the bytes wanted when there is none.
 

@@ -73,7 +73,8 @@ void DeclareModelFlags(Flags& flags, ServerConfig& config) {
   flags.Add("model", config.model, "The model: a .gguf file")->required();
   flags.Add("served-model-name", config.served_model_name, "The name that clients see", "the model's own");
   flags.Choice("device", config.device, {"auto", "cpu", "cuda"}, "Where the model runs");
-  flags.Choice("dtype", config.dtype, {"auto", "float32"}, "Arithmetic of the linear layers; auto: 8-bit activations");
+  flags.Choice("dtype", config.dtype, {"auto", "int8", "int16", "float32"},
+               "Activations that meet quantised weights; auto: int16, as good as float32; int8 reads prompts faster");
   flags.Choice("kv-cache-dtype", config.kv_cache_dtype, {"auto", "float16", "float32"},
                "Type of cached keys and values; auto: float32 with --dtype float32, else float16");
   flags.Add("chat-template", config.chat_template, "A built-in chat template (chatml)", "the model's own");

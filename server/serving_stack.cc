@@ -20,11 +20,16 @@ constexpr double kMiB = 1024.0 * 1024.0;
 
 std::string Text(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
+kernels::Activations ActivationsOf(const ServerConfig& config) {
+  if (config.dtype == "int8") return kernels::Activations::kInt8;
+  return config.float32() ? kernels::Activations::kFloat32 : kernels::Activations::kInt16;
+}
+
 absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const ServerConfig& config) {
   const bool cuda = config.device == "cuda" || (config.device == "auto" && kernels::CudaDeviceCount() > 0);
   absl::StatusOr<std::unique_ptr<kernels::Backend>> backend =
       cuda ? kernels::CreateCudaBackend()
-           : kernels::CreateCpuBackend({static_cast<int>(config.threads), !config.float32()});
+           : kernels::CreateCpuBackend({static_cast<int>(config.threads), ActivationsOf(config)});
   if (backend.ok()) return backend;
   return ExitError(ExitCode::kDevice, absl::StrCat("--device ", config.device, ": ", Text(backend.status())));
 }
@@ -87,7 +92,7 @@ v1::ServerInfo MakeInfo(const ServerConfig& config, const ModelConfig& model, co
   info.set_num_kv_heads(model.num_kv_heads);
   info.set_max_position_embeddings(model.max_positions);
   info.set_device(stack.backend->Description());
-  info.set_dtype(config.float32() ? "float32" : "int8");
+  info.set_dtype(config.dtype == "auto" ? "int16" : config.dtype);
   info.set_kv_cache_dtype(kv_type == kernels::DType::kF32 ? "float32" : "float16");
   *info.mutable_geometry() = ToWire(options.geometry);
   info.set_session_bytes(static_cast<int64_t>(options.cache_bytes_per_slot));

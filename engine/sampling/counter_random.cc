@@ -13,9 +13,7 @@ uint64_t Mix(uint64_t z) {
 
 }  // namespace
 
-uint64_t CounterRandom64(uint64_t seed, uint64_t counter) {
-  return Mix(Mix(seed + kGolden) + (counter + 1) * kGolden);
-}
+uint64_t CounterRandom64(uint64_t seed, uint64_t counter) { return Mix(Mix(seed + kGolden) + (counter + 1) * kGolden); }
 
 double CounterRandomUniform(uint64_t seed, uint64_t counter) {
   return static_cast<double>(CounterRandom64(seed, counter) >> 11) * 0x1.0p-53;

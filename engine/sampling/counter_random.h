@@ -7,8 +7,8 @@
 namespace cascade {
 
 // 64 random bits of (seed, counter): two rounds of SplitMix64's output function (Steele, Lea, Flood 2014, with
-// Stafford's constants), the seed mixed before the counter comes in, so that neither neighbouring seeds nor neighbouring
-// counters are related. Part of what users can reproduce: do not change.
+// Stafford's constants), the seed mixed before the counter comes in, so that neither neighbouring seeds nor
+// neighbouring counters are related. Part of what users can reproduce: do not change.
 uint64_t CounterRandom64(uint64_t seed, uint64_t counter);
 
 // In [0, 1): the upper 53 bits.

@@ -15,8 +15,8 @@ constexpr size_t kBlock = 512;
 // Up to here a heap of k entries beats partitioning the whole vocabulary: nearly all entries fail one comparison.
 constexpr int kHeapMax = 512;
 
-// exp(x) for x <= 0, to 2 ulp; 0 below -87. Branch-free, so that compilers vectorise the loop around it: std::exp over a
-// vocabulary of 49,152 costs about 0.3 ms, this about 0.03 ms. (Cephes' expf.)
+// exp(x) for x <= 0, to 2 ulp; 0 below -87. Branch-free, so that compilers vectorise the loop around it: std::exp over
+// a vocabulary of 49,152 costs about 0.3 ms, this about 0.03 ms. (Cephes' expf.)
 inline float ExpNonPositive(float x) {
   const float clamped = x < -87.0f ? -87.0f : x;
   const float shifted = clamped * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low mantissa bits
@@ -178,8 +178,8 @@ void Sampler::KeepTopP(std::span<const float> logits, float top_p) {
   candidates_.resize(kept);
 }
 
-// By blocks, then within one. Rounding may leave `rest` a little over at the end: then it is the last token that has any
-// weight.
+// By blocks, then within one. Rounding may leave `rest` a little over at the end: then it is the last token that has
+// any weight.
 int32_t Sampler::DrawFromAll(double u) const {
   double rest = u * std::accumulate(block_sums_.begin(), block_sums_.end(), 0.0);
   size_t chosen = 0;

@@ -30,8 +30,8 @@ class Sampler {
     int32_t id;
   };
 
-  // `u` in [0, 1) chooses among what the filters leave, in proportion to probability. `params` are valid (ValidateTurn).
-  // INTERNAL when a logit is NaN or +inf, or none is finite.
+  // `u` in [0, 1) chooses among what the filters leave, in proportion to probability. `params` are valid
+  // (ValidateTurn). INTERNAL when a logit is NaN or +inf, or none is finite.
   absl::StatusOr<int32_t> Sample(std::span<const float> logits, const SamplingParams& params, double u);
 
   // What the filters leave, best first; until the next call. Not for greedy. Errors as above.

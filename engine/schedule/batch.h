@@ -27,8 +27,8 @@ class Batch {
   void Clear();
 
   // Adds the next `ids` of a turn, at most plan.TokensUntilCut(), and moves `plan` on past them, through the close of
-  // the stride if they fill it. `logits`: those of the last row are wanted. `targets`: empty, or what each row is scored
-  // against, [ids].
+  // the stride if they fill it. `logits`: those of the last row are wanted. `targets`: empty, or what each row is
+  // scored against, [ids].
   void Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> ids, bool logits,
            std::span<const int32_t> targets);
 

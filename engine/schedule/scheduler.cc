@@ -16,7 +16,8 @@ std::vector<ScheduledSlice> ScheduleStep(std::span<const RunnableTurn> turns, in
     if (turn.decoding) {
       plan.push_back({static_cast<int>(i), 1});
     } else {
-      readers.push_back({static_cast<int>(i), static_cast<int>(std::min<int64_t>(turn.rows_left, turn.tokens_until_cut))});
+      readers.push_back(
+          {static_cast<int>(i), static_cast<int>(std::min<int64_t>(turn.rows_left, turn.tokens_until_cut))});
     }
   }
   if (readers.empty()) return plan;

@@ -26,8 +26,8 @@ struct ScheduledSlice {
   int rows = 0;
 };
 
-// At most one slice per turn; at most `max_rows` rows. Decoding turns first, then the others share equally what is left:
-// who needs less than its share leaves the rest to the others, and odd rows go round with `step`.
+// At most one slice per turn; at most `max_rows` rows. Decoding turns first, then the others share equally what is
+// left: who needs less than its share leaves the rest to the others, and odd rows go round with `step`.
 std::vector<ScheduledSlice> ScheduleStep(std::span<const RunnableTurn> turns, int max_rows, int64_t step);
 
 }  // namespace cascade

@@ -24,7 +24,9 @@ SessionInfo DescribeSession(const Session& session, const CascadeGeometry& geome
 }
 
 absl::Status ValidateLabel(const std::string& label) {
-  const auto allowed = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; };
+  const auto allowed = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+  };
   if (label.size() > 64 || !std::all_of(label.begin(), label.end(), allowed)) {
     return absl::InvalidArgumentError("label must be at most 64 of A-Z, a-z, 0-9, _ and -");
   }

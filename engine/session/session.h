@@ -60,7 +60,7 @@ struct Session {
   SessionCache cache;       // while busy: as before the turn, which works on a copy
   ReplyEnd reply_end = ReplyEnd::kNone;
   bool busy = false;
-  bool listed = true;             // false once deleted; its slot is free when the last turn has ended
+  bool listed = true;            // false once deleted; its slot is free when the last turn has ended
   std::function<void()> cancel;  // ends the running turn soon; set while busy
   int64_t turns = 0;
   std::chrono::system_clock::time_point created;

@@ -13,7 +13,13 @@ HWY_BEFORE_NAMESPACE();
 namespace cascade::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-void QuantizeRow(const float* x, int64_t cols, int8_t* quants, ActivationBlock* blocks) {
+// The largest integer: 127, or one whose halves both fit 8 bits.
+constexpr float kLargestNarrow = 127.0f;
+constexpr float kLargestWide = 127.0f * 256.0f + 127.0f;
+
+// lows: null for 8 bits.
+void QuantizeRow(const float* x, int64_t cols, int8_t* quants, int8_t* lows, ActivationBlock* blocks) {
+  const float most = lows == nullptr ? kLargestNarrow : kLargestWide;
   const hn::CappedTag<float, 16> df;
   const hn::RebindToSigned<decltype(df)> di;
   const hn::Rebind<int8_t, decltype(df)> di8;
@@ -21,7 +27,8 @@ void QuantizeRow(const float* x, int64_t cols, int8_t* quants, ActivationBlock* 
   // Adding 1.5 * 2^23 rounds to an integer, ties to even, on every target; its low bits are the integer.
   const auto magic = hn::Set(df, 12582912.0f);
   const auto magic_bits = hn::BitCast(di, magic);
-  for (int64_t b = 0; b < cols / kQuantBlock; ++b, x += kQuantBlock, quants += kQuantBlock) {
+  for (int64_t b = 0; b < cols / kQuantBlock;
+       ++b, x += kQuantBlock, quants += kQuantBlock, lows += lows == nullptr ? 0 : kQuantBlock) {
     auto largest = hn::Zero(df);
     auto poison = hn::Zero(df);  // stays 0 for finite values, else NaN
     for (int i = 0; i < kQuantBlock; i += kLanes) {
@@ -30,9 +37,9 @@ void QuantizeRow(const float* x, int64_t cols, int8_t* quants, ActivationBlock* 
       poison = hn::Add(poison, hn::Sub(v, v));
     }
     const float amax = hn::GetLane(hn::MaxOfLanes(df, largest));
-    // Below, 127 / amax is infinite; such a block is as good as zero.
-    const float inverse = amax > 1e-36f ? 127.0f / amax : 0.0f;
-    const float scale = (amax > 1e-36f ? amax / 127.0f : 0.0f) + hn::GetLane(hn::SumOfLanes(df, poison));
+    // Far below, most / amax is infinite; such a block is as good as zero.
+    const float inverse = amax > 1e-33f ? most / amax : 0.0f;
+    const float scale = (amax > 1e-33f ? amax / most : 0.0f) + hn::GetLane(hn::SumOfLanes(df, poison));
     const auto factor = hn::Set(df, scale == scale ? inverse : 0.0f);
     auto sums = hn::Zero(di);
     for (int i = 0; i < kQuantBlock; i += kLanes) {
@@ -41,7 +48,13 @@ void QuantizeRow(const float* x, int64_t cols, int8_t* quants, ActivationBlock* 
       const auto rounded = hn::Add(hn::Mul(finite, factor), magic);
       const auto q = hn::Sub(hn::BitCast(di, rounded), magic_bits);
       sums = hn::Add(sums, q);
-      hn::StoreU(hn::DemoteTo(di8, q), di8, quants + i);
+      if (lows == nullptr) {
+        hn::StoreU(hn::DemoteTo(di8, q), di8, quants + i);
+        continue;
+      }
+      const auto high = hn::ShiftRight<8>(hn::Add(q, hn::Set(di, 128)));
+      hn::StoreU(hn::DemoteTo(di8, high), di8, quants + i);
+      hn::StoreU(hn::DemoteTo(di8, hn::Sub(q, hn::ShiftLeft<8>(high))), di8, lows + i);
     }
     const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
     blocks[b] = {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
@@ -63,7 +76,8 @@ void QuantizeRows(const float* x, int64_t rows, const QuantizedRows& out, Thread
   pool.ParallelFor((rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
     const int64_t end = std::min(rows, (task + 1) * rows_per_task);
     for (int64_t row = task * rows_per_task; row < end; ++row) {
-      quantize(x + row * cols, cols, out.quants + row * cols, out.blocks + row * (cols / kQuantBlock));
+      quantize(x + row * cols, cols, out.quants + row * cols, out.lows == nullptr ? nullptr : out.lows + row * cols,
+               out.blocks + row * (cols / kQuantBlock));
     }
   });
 }

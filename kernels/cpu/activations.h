@@ -1,4 +1,5 @@
-// Activations as 8-bit integers, for the quantised weights: per row and block of 32 columns one scale.
+// Activations as integers, for the quantised weights: per row and block of 32 columns one scale, the integers of 8
+// bits, or of 16 bits in two 8-bit halves, which the same dot products take.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +10,16 @@ namespace cascade::kernels {
 
 // What the kernels need of one block besides its 32 integers a.
 struct ActivationBlock {
-  float scale;           // amax / 127; NaN when the block holds an infinity or a NaN
-  float scaled_sum;      // scale * sum(a)
-  int32_t minus_8_sum;   // -8 * sum(a): where the integer sum starts when weights are stored + 8
+  float scale;            // amax / 127, or / 32,639; NaN when the block holds an infinity or a NaN
+  float scaled_sum;       // scale * sum(a)
+  int32_t minus_8_sum;    // -8 * sum(a): where the integer sum starts when weights are stored + 8
   int32_t minus_128_sum;  // likewise, + 128
 };
 
 struct QuantizedRows {
   int64_t cols = 0;                   // a multiple of 32
-  int8_t* quants = nullptr;           // [rows, cols]: x / scale, to the nearest, ties to even
+  int8_t* quants = nullptr;           // [rows, cols]: a = x / scale, to the nearest, ties to even
+  int8_t* lows = nullptr;             // null: 8 bits. Else [rows, cols] and a = 256 * quants + lows
   ActivationBlock* blocks = nullptr;  // [rows, cols / 32]
 };
 

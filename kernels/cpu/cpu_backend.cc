@@ -46,16 +46,18 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuOptions& opti
         absl::StrCat("threads must be 0 (all) to ", kMaxThreads, ", not ", options.num_threads));
   }
   const int threads = options.num_threads == 0 ? AvailableThreads() : options.num_threads;
-  return std::make_unique<CpuBackend>(threads, options.int8_activations);
+  return std::make_unique<CpuBackend>(threads, options.activations);
 }
 
-CpuBackend::CpuBackend(int threads, bool int8_activations) : int8_activations_(int8_activations), pool_(threads) {}
+CpuBackend::CpuBackend(int threads, Activations activations) : activations_(activations), pool_(threads) {}
 
 std::string CpuBackend::Description() const {
   // The instruction set that the dispatch takes: the best one of this machine, the lowest bit of the mask.
   const int64_t targets = hwy::SupportedTargets();
+  constexpr const char* kNames[] = {"int8", "int16", "float32"};
   return absl::StrCat("CPU, ", pool_.num_threads(), pool_.num_threads() == 1 ? " thread, " : " threads, ",
-                      hwy::TargetName(targets & -targets), int8_activations_ ? ", int8" : ", float32", " activations");
+                      hwy::TargetName(targets & -targets), ", ", kNames[static_cast<int>(activations_)],
+                      " activations");
 }
 
 absl::StatusOr<WeightId> CpuBackend::LoadWeight(const HostWeight& weight) {
@@ -110,7 +112,7 @@ void CpuBackend::Linear(TensorView x, std::span<const LinearTarget> targets) {
     CASCADE_CHECK(target.out.type == DType::kF32 && target.out.rows == x.rows);
     layers.push_back({&Weight(target.weight), {target.out.f32(), target.out.cols, target.accumulate}});
   }
-  const absl::Status status = kernels::Linear(x, layers, int8_activations_, scratch_, pool_);
+  const absl::Status status = kernels::Linear(x, layers, activations_, scratch_, pool_);
   if (error_.ok() && !status.ok()) error_ = absl::Status(status.code(), absl::StrCat("Linear: ", status.message()));
 }
 

@@ -19,7 +19,7 @@ namespace cascade::kernels {
 
 class CpuBackend : public Backend {
  public:
-  CpuBackend(int threads, bool int8_activations);
+  CpuBackend(int threads, Activations activations);
 
   std::string Description() const override;
   absl::StatusOr<WeightId> LoadWeight(const HostWeight& weight) override;
@@ -46,7 +46,7 @@ class CpuBackend : public Backend {
   const PackedWeight& Weight(WeightId id) const;
   CacheOps& Caches();
 
-  const bool int8_activations_;
+  const Activations activations_;
   ThreadPool pool_;
   std::vector<std::unique_ptr<PackedWeight>> weights_;
   std::vector<Buffer> buffers_;

@@ -24,7 +24,8 @@ std::vector<Task> SplitStrips(std::span<const LinearLayer> layers, int threads) 
   int64_t total = 0;
   for (const LinearLayer& layer : layers) total += layer.weight->strips();
   const int64_t per_task =
-      threads == 1 ? total : std::max<int64_t>(1, (total + threads * kTasksPerThread - 1) / (threads * kTasksPerThread));
+      threads == 1 ? total
+                   : std::max<int64_t>(1, (total + threads * kTasksPerThread - 1) / (threads * kTasksPerThread));
   std::vector<Task> tasks;
   for (const LinearLayer& layer : layers) {
     for (int64_t begin = 0; begin < layer.weight->strips(); begin += per_task) {
@@ -45,8 +46,11 @@ absl::Status Grow(Buffer& buffer, size_t bytes) {
 
 }  // namespace
 
-absl::Status LinearScratch::ReserveQuantized(int64_t rows, int64_t cols) {
+absl::Status LinearScratch::ReserveQuantized(int64_t rows, int64_t cols, bool wide) {
   if (absl::Status status = Grow(quants_, rows * cols); !status.ok()) return status;
+  if (wide) {
+    if (absl::Status status = Grow(lows_, rows * cols); !status.ok()) return status;
+  }
   return Grow(blocks_, rows * (cols / kQuantBlock) * sizeof(ActivationBlock));
 }
 
@@ -55,11 +59,11 @@ absl::Status LinearScratch::ReservePanels(int threads, int64_t cols) {
   return Grow(panels_, threads * panel_floats_ * sizeof(float));
 }
 
-QuantizedRows LinearScratch::Quantized(int64_t cols) const {
-  return {cols, quants_.As<int8_t>(), blocks_.As<ActivationBlock>()};
+QuantizedRows LinearScratch::Quantized(int64_t cols, bool wide) const {
+  return {cols, quants_.As<int8_t>(), wide ? lows_.As<int8_t>() : nullptr, blocks_.As<ActivationBlock>()};
 }
 
-absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, bool int8, LinearScratch& scratch,
+absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, Activations activations, LinearScratch& scratch,
                     ThreadPool& pool) {
   CASCADE_CHECK(x.type == DType::kF32);
   if (x.rows == 0) return absl::OkStatus();
@@ -69,16 +73,17 @@ absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, bool int8
     any_quantized = any_quantized || IsQuantized(layer.weight->type());
   }
   QuantizedRows quantized;
-  if (any_quantized && int8) {
-    if (absl::Status status = scratch.ReserveQuantized(x.rows, x.cols); !status.ok()) return status;
-    quantized = scratch.Quantized(x.cols);
+  if (any_quantized && activations != Activations::kFloat32) {
+    const bool wide = activations == Activations::kInt16;
+    if (absl::Status status = scratch.ReserveQuantized(x.rows, x.cols, wide); !status.ok()) return status;
+    quantized = scratch.Quantized(x.cols, wide);
     QuantizeRows(x.f32(), x.rows, quantized, pool);
   } else if (any_quantized) {
     if (absl::Status status = scratch.ReservePanels(pool.num_threads(), x.cols); !status.ok()) return status;
   }
 
   const std::vector<Task> tasks = SplitStrips(layers, pool.num_threads());
-  const int64_t element_bytes = quantized.quants != nullptr ? 1 : sizeof(float);
+  const int64_t element_bytes = quantized.quants == nullptr ? sizeof(float) : quantized.lows == nullptr ? 1 : 2;
   const int64_t band = std::max(kMinBandRows, kBandBytes / (x.cols * element_bytes) / kMinBandRows * kMinBandRows);
   const int64_t bands = (x.rows + band - 1) / band;
   const int64_t tasks_per_band = tasks.size();
@@ -88,7 +93,7 @@ absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, bool int8
     const IndexRange rows{first_row, std::min(first_row + band, x.rows)};
     const PackedWeight& weight = *task.layer->weight;
     if (quantized.quants != nullptr && IsQuantized(weight.type())) {
-      MultiplyInt8(weight, task.strips, quantized, rows, task.layer->out);
+      MultiplyInteger(weight, task.strips, quantized, rows, task.layer->out);
     } else {
       float* panel = IsQuantized(weight.type()) ? scratch.Panel(worker) : nullptr;
       MultiplyFloat(weight, task.strips, x.f32(), rows, task.layer->out, panel);

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "kernels/cpu_backend.h"
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/linear_kernels.h"
@@ -17,15 +18,16 @@ namespace cascade::kernels {
 class LinearScratch {
  public:
   // RESOURCE_EXHAUSTED without memory.
-  absl::Status ReserveQuantized(int64_t rows, int64_t cols);
+  absl::Status ReserveQuantized(int64_t rows, int64_t cols, bool wide);
   absl::Status ReservePanels(int threads, int64_t cols);
 
-  QuantizedRows Quantized(int64_t cols) const;
+  QuantizedRows Quantized(int64_t cols, bool wide) const;
   // [cols][16], of one worker.
   float* Panel(int worker) const { return panels_.As<float>() + worker * panel_floats_; }
 
  private:
   Buffer quants_;
+  Buffer lows_;
   Buffer blocks_;
   Buffer panels_;
   int64_t panel_floats_ = 0;
@@ -37,9 +39,9 @@ struct LinearLayer {
   LinearOutput out;
 };
 
-// x: float32 [rows, cols], equal to every weight's cols. int8: quantised weights meet 8-bit activations. Fails only for
-// want of scratch memory, and then writes nothing.
-absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, bool int8, LinearScratch& scratch,
+// x: float32 [rows, cols], equal to every weight's cols. `activations`: what quantised weights meet. Fails only for want
+// of scratch memory, and then writes nothing.
+absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, Activations activations, LinearScratch& scratch,
                     ThreadPool& pool);
 
 }  // namespace cascade::kernels

@@ -28,10 +28,10 @@ struct LinearOutput {
   bool accumulate = false;
 };
 
-// Quantised weights and 8-bit activations: exact integer sums per block, then
+// Quantised weights and 8-bit or 16-bit activations: exact integer sums per block, then
 // fma(sum, weight scale * activation scale, y), for Q4_1 also fma(minimum, scaled sum of a, y).
-void MultiplyInt8(const PackedWeight& weight, IndexRange strips, const QuantizedRows& x, IndexRange rows,
-                  const LinearOutput& out);
+void MultiplyInteger(const PackedWeight& weight, IndexRange strips, const QuantizedRows& x, IndexRange rows,
+                     const LinearOutput& out);
 
 // Any weight and float32 activations x [.., weight.cols()]. Quantised strips are first dequantised, exactly, to panel
 // [weight.cols()][16].

@@ -3,9 +3,9 @@
 // Strips of 16 output rows (the last one padded with zeros) are stored one after the other, so that one vector holds 16
 // outputs and no kernel adds across lanes:
 //   floats      [cols][16]
-//   quantised   per block of 32 columns: 16 f16 scales, Q4_1: 16 f16 minimums, then quads of columns. One quad vector is
-//               [16 rows][4 columns] bytes. 4-bit: 4 vectors, vector q holds columns 4q.. in the low nibbles and columns
-//               16 + 4q.. in the high ones. Q8_0: 8 vectors of value + 128, as the unsigned operand of dot instructions.
+//   quantised   per block of 32 columns: 16 f16 scales, Q4_1: 16 f16 minimums, then quads of columns.
+// One quad vector is [16 rows][4 columns] bytes. 4-bit: 4 vectors, vector q holds columns 4q.. in the low nibbles and
+// columns 16 + 4q.. in the high ones. Q8_0: 8 vectors of value + 128, as the unsigned operand of dot instructions.
 #pragma once
 
 #include <cstdint>

@@ -5,9 +5,12 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/silu_mul.cc"
+// foreach_target.h comes before all other parts of Highway.
+// clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace cascade::kernels::HWY_NAMESPACE {
@@ -46,9 +49,8 @@ HWY_EXPORT(SiluMulRow);
 void SiluMulRows(TensorView gate, TensorView up, ThreadPool& pool) {
   CASCADE_CHECK(gate.type == DType::kF32 && up.type == DType::kF32 && gate.rows == up.rows && gate.cols == up.cols);
   const auto multiply = HWY_DYNAMIC_DISPATCH(SiluMulRow);
-  ForRows(pool, gate.rows, gate.cols, [&](int64_t row) {
-    multiply(gate.f32() + row * gate.cols, up.f32() + row * gate.cols, gate.cols);
-  });
+  ForRows(pool, gate.rows, gate.cols,
+          [&](int64_t row) { multiply(gate.f32() + row * gate.cols, up.f32() + row * gate.cols, gate.cols); });
 }
 
 }  // namespace cascade::kernels

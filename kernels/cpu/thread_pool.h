@@ -38,9 +38,7 @@ class ThreadPool {
     }
     Run(
         tasks,
-        [](const void* context, int64_t task, int worker) {
-          (*static_cast<const Function*>(context))(task, worker);
-        },
+        [](const void* context, int64_t task, int worker) { (*static_cast<const Function*>(context))(task, worker); },
         &function);
   }
 

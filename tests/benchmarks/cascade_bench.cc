@@ -111,7 +111,7 @@ struct Options {
   int batch = 1;
   int max_rows = 256;
   int repetitions = 5;
-  bool float32 = false;
+  std::string dtype = "int16";
   bool json = false;
 };
 
@@ -190,7 +190,8 @@ int Main(int argc, char** argv) {
   app.add_option("--batch", options.batch, "sessions decoded together (default 1)")->check(CLI::Range(1, 4096));
   app.add_option("--max-rows", options.max_rows, "rows of a step (default 256)")->check(CLI::Range(1, 65536));
   app.add_option("--repetitions", options.repetitions, "(default 5)")->check(CLI::Range(1, 10000));
-  app.add_flag("--float32", options.float32, "float32 activations and cache");
+  app.add_option("--dtype", options.dtype, "int8, int16 or float32 activations")
+      ->check(CLI::IsMember({"int8", "int16", "float32"}));
   app.add_flag("--json", options.json, "JSON instead of a table");
   CLI11_PARSE(app, argc, argv);
   if (options.depth.empty()) options.depth = {0};
@@ -199,8 +200,11 @@ int Main(int argc, char** argv) {
   const CascadeGeometry geometry =
       OrDie(MakeGeometry({.cache_tokens = options.cache_tokens}, source->config().max_positions));
   const std::unique_ptr<kernels::Backend> backend =
-      OrDie(kernels::CreateCpuBackend({.num_threads = options.threads, .int8_activations = !options.float32}));
-  const kernels::DType kv_type = options.float32 ? kernels::DType::kF32 : kernels::DType::kF16;
+      OrDie(kernels::CreateCpuBackend({.num_threads = options.threads,
+                                       .activations = options.dtype == "int8"    ? kernels::Activations::kInt8
+                                                      : options.dtype == "int16" ? kernels::Activations::kInt16
+                                                                                 : kernels::Activations::kFloat32}));
+  const kernels::DType kv_type = options.dtype == "float32" ? kernels::DType::kF32 : kernels::DType::kF16;
   const int max_rows = std::max(options.max_rows, options.batch);
   const std::unique_ptr<Llama> llama =
       OrDie(Llama::Create(*source, geometry, kv_type, options.batch, max_rows, *backend));

@@ -47,8 +47,8 @@ class Group {
       operations_ += 2.0 * rows * shape.rows * shape.cols;
     }
   }
-  void Run(bool int8, LinearScratch& scratch, ThreadPool& pool) {
-    CASCADE_CHECK(Linear(view_, layers_, int8, scratch, pool).ok());
+  void Run(Activations activations, LinearScratch& scratch, ThreadPool& pool) {
+    CASCADE_CHECK(Linear(view_, layers_, activations, scratch, pool).ok());
   }
   double bytes() const { return bytes_; }
   double operations() const { return operations_; }
@@ -63,7 +63,7 @@ class Group {
   double operations_ = 0;
 };
 
-void RunGroups(benchmark::State& state, std::vector<Group>& groups, bool int8) {
+void RunGroups(benchmark::State& state, std::vector<Group>& groups, Activations activations) {
   ThreadPool pool(static_cast<int>(state.range(1)));
   LinearScratch scratch;
   double bytes = 0;
@@ -73,7 +73,7 @@ void RunGroups(benchmark::State& state, std::vector<Group>& groups, bool int8) {
     operations += group.operations();
   }
   for (auto _ : state) {
-    for (Group& group : groups) group.Run(int8, scratch, pool);
+    for (Group& group : groups) group.Run(activations, scratch, pool);
   }
   using benchmark::Counter;
   state.counters["GB/s"] = Counter(bytes / 1e9, Counter::kIsIterationInvariantRate);
@@ -81,14 +81,14 @@ void RunGroups(benchmark::State& state, std::vector<Group>& groups, bool int8) {
   state.counters["rows/s"] = Counter(static_cast<double>(state.range(0)), Counter::kIsIterationInvariantRate);
 }
 
-void One(benchmark::State& state, DType type, Shape shape, bool int8) {
+void One(benchmark::State& state, DType type, Shape shape, Activations activations) {
   std::vector<Group> groups;
   groups.emplace_back(type, std::vector<Shape>{shape}, state.range(0));
-  RunGroups(state, groups, int8);
+  RunGroups(state, groups, activations);
 }
 
 // The seven linear layers of each of 30 blocks.
-void Layers(benchmark::State& state, DType type, bool int8) {
+void Layers(benchmark::State& state, DType type, Activations activations) {
   std::vector<Group> groups;
   for (int layer = 0; layer < 30; ++layer) {
     groups.emplace_back(type, std::vector<Shape>{{576, 576}, {192, 576}, {192, 576}}, state.range(0));
@@ -96,21 +96,22 @@ void Layers(benchmark::State& state, DType type, bool int8) {
     groups.emplace_back(type, std::vector<Shape>{{1536, 576}, {1536, 576}}, state.range(0));
     groups.emplace_back(type, std::vector<Shape>{{576, 1536}}, state.range(0));
   }
-  RunGroups(state, groups, int8);
+  RunGroups(state, groups, activations);
 }
 
 void Arguments(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgsProduct({{1, 8, 128}, {1, 2}})->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
 
-BENCHMARK_CAPTURE(One, q4_1_576x576, DType::kQ4_1, Shape{576, 576}, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(One, q4_1_192x576, DType::kQ4_1, Shape{192, 576}, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(One, q4_1_1536x576, DType::kQ4_1, Shape{1536, 576}, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(One, q4_1_576x1536, DType::kQ4_1, Shape{576, 1536}, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(One, q8_0_49152x576, DType::kQ8_0, Shape{49152, 576}, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(Layers, q4_1, DType::kQ4_1, true)->Apply(Arguments);
-BENCHMARK_CAPTURE(Layers, q4_1_float32, DType::kQ4_1, false)->Apply(Arguments);
-BENCHMARK_CAPTURE(Layers, bf16, DType::kBF16, true)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_576x576, DType::kQ4_1, Shape{576, 576}, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_192x576, DType::kQ4_1, Shape{192, 576}, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_1536x576, DType::kQ4_1, Shape{1536, 576}, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q4_1_576x1536, DType::kQ4_1, Shape{576, 1536}, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(One, q8_0_49152x576, DType::kQ8_0, Shape{49152, 576}, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, q4_1, DType::kQ4_1, Activations::kInt16)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, q4_1_int8, DType::kQ4_1, Activations::kInt8)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, q4_1_float32, DType::kQ4_1, Activations::kFloat32)->Apply(Arguments);
+BENCHMARK_CAPTURE(Layers, bf16, DType::kBF16, Activations::kInt16)->Apply(Arguments);
 
 // An empty region: what a parallel op costs at least.
 void Region(benchmark::State& state) {

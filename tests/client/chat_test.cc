@@ -1,6 +1,7 @@
 // The chat, through pipes and in a terminal, against a server in this process.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "tests/client/fake_cascade.h"
 #include "tests/client/run_program.h"
@@ -78,6 +79,8 @@ TEST_F(ChatTest, CtrlCStopsTheReplyAndNotTheProgram) {
   chat.Type("\x03");
   ASSERT_TRUE(chat.WaitFor("[stopped]")) << chat.screen();
   ASSERT_TRUE(chat.WaitFor("> ")) << chat.screen();
+  // The server hears of it a little later than the client prints it; until then the reply must go on.
+  for (int i = 0; i < 1000 && server_.cancelled_replies() == 0; ++i) usleep(10'000);
   EXPECT_EQ(server_.cancelled_replies(), 1);
   // The next turn comes while the server still ends the last one.
   server_.ReplyForever(false);

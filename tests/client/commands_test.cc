@@ -55,7 +55,7 @@ TEST_F(CommandsTest, GenerateReadsStandardInputAndAppliesTheTemplate) {
   const ProgramResult result = Run({"generate", "--chat", "--system", "Be brief.", "-"}, "two\nlines\n");
   EXPECT_EQ(result.code, 0);
   EXPECT_EQ(result.output, "echo: two\nlines\n");
-  const v1::Messages& messages = server_.generate_requests().at(0).prompt().messages();
+  const v1::Messages messages = server_.generate_requests().at(0).prompt().messages();
   ASSERT_EQ(messages.messages_size(), 2);
   EXPECT_EQ(messages.messages(0).role(), "system");
 }
@@ -135,8 +135,7 @@ TEST(Commands, HelpAndVersionAreNoErrors) {
 
 TEST_F(CommandsTest, ScoreTellsPerplexityAndWritesJson) {
   TemporaryFile file("A text of 24 characters!");
-  TemporaryFile json("");
-  const std::string json_path = json.path + ".json";
+  const std::string json_path = file.path + ".json";
   const ProgramResult result = Run({"score", file.path, "--json", json_path});
   EXPECT_EQ(result.code, 0) << result.errors;
   EXPECT_THAT(result.output, AllOf(HasSubstr("tokens      23\n"), HasSubstr("perplexity  2.000\n")));
@@ -199,7 +198,7 @@ TEST_F(CommandsTest, InspectDraws) {
 }
 
 TEST_F(CommandsTest, TokenizeThereAndBack) {
-  EXPECT_EQ(Run({"tokenize", "a\nb"}).output, " 97  \"a\"\n 10  \"\\n\"\n 98  \"b\"\n");
+  EXPECT_EQ(Run({"tokenize", "a\nb"}).output, "97  \"a\"\n10  \"\\n\"\n98  \"b\"\n");
   EXPECT_EQ(Run({"tokenize", "--ids", "-"}, "ab").output, "97 98\n");
   EXPECT_EQ(Run({"tokenize", "--decode", "[97, 98]"}).output, "ab\n");
   EXPECT_EQ(Run({"tokenize", "--decode", "97 x"}).code, 64);

@@ -95,7 +95,7 @@ TEST(HistoryPicture, BeginsAtFirstToken) {
   head.Add(0, 995, 999);
   picture.AddHead(head.tokens, head.parts);
   const std::string text = picture.Draw();
-  EXPECT_THAT(text, HasSubstr("990 - 999\n"));
+  EXPECT_THAT(text, HasSubstr("990    999\n"));
   EXPECT_EQ(Line(text, "sinks"), "sinks        ");
   EXPECT_EQ(Line(text, "all "), "all          .....#####");
 }

@@ -80,7 +80,9 @@ TEST_F(EngineBatchingTest, AtMostMaxNumSeqsRunAndTheRestIsServedInOrder) {
       if (slice.first_token == 0) order.push_back(slice.slot);
     }
   }
-  std::sort(order.begin(), order.begin() + 3);
+  ASSERT_EQ(order.size(), 8u);
+  // Three start, and end, together; a step's slices are in no order.
+  for (int i = 0; i < 8; i += 3) std::sort(order.begin() + i, order.begin() + std::min(i + 3, 8));
   EXPECT_THAT(order, ElementsAreArray({0, 1, 2, 3, 4, 5, 6, 7}));
 }
 

@@ -7,9 +7,9 @@
 namespace cascade {
 namespace {
 
+using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using std::chrono::seconds;
 
 std::string Message(const absl::Status& status) {
   return std::string(status.message().data(), status.message().size());
@@ -79,12 +79,17 @@ TEST_F(EngineEndingTest, CancelWhileWaitingTouchesNothing) {
   const auto one_shot = MustSubmit(TextTurn("z", 1000));
   waiting->Cancel();
   one_shot->Cancel();
-  EXPECT_LE(StepsUntilEnd(*waiting), 2);
-  EXPECT_EQ(last_.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(last_.usage.prompt_tokens, 0);
+  model_->Release(1);
+  model_->WaitForSteps(2);
+  model_->WaitUntilHeld();  // in the next step, after the round that dropped them
+  const std::optional<TurnDelta> dropped = waiting->TryPop();
+  ASSERT_TRUE(dropped.has_value() && dropped->finished);
+  EXPECT_EQ(dropped->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(dropped->usage.prompt_tokens, 0);
   EXPECT_EQ(Position(session), 3);
   EXPECT_EQ(Collect(*one_shot).finish_reason, FinishReason::kCancelled);
   running->Cancel();
+  model_->ReleaseAll();
   Collect(*running);
   EXPECT_EQ(engine_->SlotsFree(), 3);
 }

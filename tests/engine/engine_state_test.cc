@@ -117,9 +117,8 @@ TEST_F(EngineStateTest, Stress) {
           engine_->ListSessions(3, "").status().IgnoreError();
           continue;
         }
-        TurnRequest request =
-            IdsTurn(std::vector<int32_t>(1 + random() % 100, 1), static_cast<int64_t>(random() % 20),
-                    random() % 3 == 0 ? "" : session);
+        TurnRequest request = IdsTurn(std::vector<int32_t>(1 + random() % 100, 1), static_cast<int64_t>(random() % 20),
+                                      random() % 3 == 0 ? "" : session);
         if (random() % 8 == 0) request.deadline = clock_.Now() + std::chrono::milliseconds(random() % 3);
         if (random() % 4 == 0) request.kind = TurnKind::kScore;
         const auto stream = engine_->Submit(request);

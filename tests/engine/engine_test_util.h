@@ -17,9 +17,7 @@
 
 namespace cascade {
 
-inline std::vector<int32_t> TextIds(const std::string& text) {
-  return std::vector<int32_t>(text.begin(), text.end());
-}
+inline std::vector<int32_t> TextIds(const std::string& text) { return std::vector<int32_t>(text.begin(), text.end()); }
 
 inline TurnRequest TextTurn(const std::string& text, int64_t max_tokens, const std::string& session = "") {
   TurnRequest request;
@@ -88,8 +86,8 @@ class EngineTest : public ::testing::Test {
 
   void Start(FakeModel::Script script = nullptr, const Tokenizer* tokenizer = nullptr,
              const ChatTemplate* chat_template = nullptr) {
-    model_ = std::make_unique<FakeModel>(options_.geometry, ByteTokenizer::kVocabulary,
-                                         options_.max_num_batched_tokens, std::move(script));
+    model_ = std::make_unique<FakeModel>(options_.geometry, ByteTokenizer::kVocabulary, options_.max_num_batched_tokens,
+                                         std::move(script));
     auto engine = Engine::Create(options_, *model_, tokenizer != nullptr ? *tokenizer : tokenizer_, chat_template,
                                  clock_, random_);
     ASSERT_TRUE(engine.ok()) << engine.status();

@@ -1,13 +1,13 @@
-// The state of a session is a function of its token ids (cache.md, section 5): however the same ids arrive - one turn or
-// ten, any step budget, any number of threads, alone or among seven noisy neighbours - the survivors, their scores and the
-// next greedy tokens have the same bits.
+// The state of a session is a function of its token ids (cache.md, section 5): however the same ids arrive - one turn
+// or ten, any step budget, any number of threads, alone or among seven noisy neighbours - the survivors, their scores
+// and the next greedy tokens have the same bits.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <random>
-#include <unistd.h>
 
 #include "engine/engine.h"
 #include "engine/model/llama.h"
@@ -33,10 +33,11 @@ struct Server {
 Server MakeServer(const std::string& path, const CascadeGeometry& geometry, int threads, bool int8, int budget) {
   Server server;
   server.source = *OpenModel(path);
-  server.backend = *kernels::CreateCpuBackend({.num_threads = threads, .int8_activations = int8});
+  server.backend = *kernels::CreateCpuBackend(
+      {.num_threads = threads, .activations = int8 ? kernels::Activations::kInt16 : kernels::Activations::kFloat32});
   const int slots = kNeighbours + 3;
-  server.llama = *Llama::Create(*server.source, geometry, int8 ? kernels::DType::kF16 : kernels::DType::kF32, slots, budget,
-                                *server.backend);
+  server.llama = *Llama::Create(*server.source, geometry, int8 ? kernels::DType::kF16 : kernels::DType::kF32, slots,
+                                budget, *server.backend);
   server.tokenizer = *CreateTokenizer(server.source->vocabulary());
   EngineOptions options;
   options.geometry = geometry;
@@ -44,7 +45,8 @@ Server MakeServer(const std::string& path, const CascadeGeometry& geometry, int 
   options.num_layers = server.source->config().num_layers;
   options.num_kv_heads = server.source->config().num_kv_heads;
   options.max_num_batched_tokens = budget;
-  server.engine = *Engine::Create(options, *server.llama, *server.tokenizer, nullptr, Clock::Real(), RandomSource::System());
+  server.engine =
+      *Engine::Create(options, *server.llama, *server.tokenizer, nullptr, Clock::Real(), RandomSource::System());
   return server;
 }
 
@@ -101,7 +103,8 @@ void ExpectSame(const State& a, const State& b, const std::string& what) {
       const HeldToken& y = b.heads[h].tokens[i];
       ASSERT_EQ(x.token, y.token) << what << " head " << h << " entry " << i;
       ASSERT_EQ(x.sub_cache, y.sub_cache) << what << " head " << h << " entry " << i;
-      ASSERT_EQ(Bits(x.score), Bits(y.score)) << what << " head " << h << " entry " << i << ": " << x.score << " " << y.score;
+      ASSERT_EQ(Bits(x.score), Bits(y.score))
+          << what << " head " << h << " entry " << i << ": " << x.score << " " << y.score;
       ASSERT_EQ(Bits(x.distinctness), Bits(y.distinctness)) << what << " head " << h << " entry " << i;
     }
   }
@@ -171,7 +174,8 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
     const std::string cut = crowded.engine->CreateSession("")->id;
     for (size_t begin = 0; begin < history.size();) {
       const size_t count = std::min(history.size() - begin, static_cast<size_t>(pick(1, 50)));
-      RunTurn(*crowded.engine, cut, {history.begin() + static_cast<long>(begin), history.begin() + static_cast<long>(begin + count)}, 0);
+      RunTurn(*crowded.engine, cut,
+              {history.begin() + static_cast<long>(begin), history.begin() + static_cast<long>(begin + count)}, 0);
       begin += count;
     }
     ExpectSame(among, Finish(*crowded.engine, cut), "other cuts, round " + std::to_string(round));

@@ -57,27 +57,29 @@ Case Ids(const char* name, std::vector<int32_t> ids, const char* message) {
 
 std::string Name(const ::testing::TestParamInfo<Case>& info) { return info.param.name; }
 
-INSTANTIATE_TEST_SUITE_P(
-    Sampling, TurnValidationTest,
-    ::testing::Values(Temperature("Cold", 0, ""), Temperature("MinusZero", -0.0f, ""), Temperature("Hot", 2, ""),
-                      Temperature("TooHot", 2.5f, "2.5"), Temperature("Negative", -1, "-1"),
-                      Temperature("Nan", NAN, "nan"), Temperature("Inf", INFINITY, "inf"), TopK("All", 0, ""),
-                      TopK("Vocabulary", 1000, ""), TopK("Over", 1001, "1001"), TopK("Minus", -1, "-1"),
-                      TopP("One", 1, ""), TopP("Tiny", 1e-30f, ""), TopP("Zero", 0, "0"), TopP("Above", 1.5f, "1.5"),
-                      TopP("PNan", NAN, "nan"), MinP("MinZero", 0, ""), MinP("MinOne", 1, ""),
-                      MinP("MinAbove", 2, "2"), MinP("MinNegative", -0.5f, "-0.5"), MinP("MinNan", -NAN, "-nan")),
-    Name);
+INSTANTIATE_TEST_SUITE_P(Sampling, TurnValidationTest,
+                         ::testing::Values(Temperature("Cold", 0, ""), Temperature("MinusZero", -0.0f, ""),
+                                           Temperature("Hot", 2, ""), Temperature("TooHot", 2.5f, "2.5"),
+                                           Temperature("Negative", -1, "-1"), Temperature("Nan", NAN, "nan"),
+                                           Temperature("Inf", INFINITY, "inf"), TopK("All", 0, ""),
+                                           TopK("Vocabulary", 1000, ""), TopK("Over", 1001, "1001"),
+                                           TopK("Minus", -1, "-1"), TopP("One", 1, ""), TopP("Tiny", 1e-30f, ""),
+                                           TopP("Zero", 0, "0"), TopP("Above", 1.5f, "1.5"), TopP("PNan", NAN, "nan"),
+                                           MinP("MinZero", 0, ""), MinP("MinOne", 1, ""), MinP("MinAbove", 2, "2"),
+                                           MinP("MinNegative", -0.5f, "-0.5"), MinP("MinNan", NAN, "nan")),
+                         Name);
 
-INSTANTIATE_TEST_SUITE_P(
-    Stopping, TurnValidationTest,
-    ::testing::Values(
-        Case{"FeedOnly", [](TurnRequest& r) { r.max_tokens = 0; }, ""},
-        Case{"Negative", [](TurnRequest& r) { r.max_tokens = -1; }, "stopping.max_tokens must be at least 0, got -1"},
-        Stop("Most", std::vector<std::string>(16, std::string(256, 'x')), ""),
-        Stop("TooMany", std::vector<std::string>(17, "x"), "stopping.stop must have at most 16 strings, got 17"),
-        Stop("Empty", {"a", ""}, "stopping.stop[1] must have 1 to 256 bytes, got 0"),
-        Stop("TooLong", {std::string(257, 'x')}, "stopping.stop[0] must have 1 to 256 bytes, got 257")),
-    Name);
+INSTANTIATE_TEST_SUITE_P(Stopping, TurnValidationTest,
+                         ::testing::Values(Case{"FeedOnly", [](TurnRequest& r) { r.max_tokens = 0; }, ""},
+                                           Case{"Negative", [](TurnRequest& r) { r.max_tokens = -1; },
+                                                "stopping.max_tokens must be at least 0, got -1"},
+                                           Stop("Most", std::vector<std::string>(16, std::string(256, 'x')), ""),
+                                           Stop("TooMany", std::vector<std::string>(17, "x"),
+                                                "stopping.stop must have at most 16 strings, got 17"),
+                                           Stop("Empty", {"a", ""}, "stopping.stop[1] must have 1 to 256 bytes, got 0"),
+                                           Stop("TooLong", {std::string(257, 'x')},
+                                                "stopping.stop[0] must have 1 to 256 bytes, got 257")),
+                         Name);
 
 INSTANTIATE_TEST_SUITE_P(
     Prompt, TurnValidationTest,
@@ -103,23 +105,23 @@ INSTANTIATE_TEST_SUITE_P(
             "prompt.token_ids must be at most max_prompt_bytes = 100 bytes, got 104")),
     Name);
 
-INSTANTIATE_TEST_SUITE_P(
-    Session, TurnValidationTest,
-    ::testing::Values(Case{"Position",
-                           [](TurnRequest& r) {
-                             r.session_id = "s";
-                             r.expected_position = 0;
-                           },
-                           ""},
-                      Case{"NegativePosition",
-                           [](TurnRequest& r) {
-                             r.session_id = "s";
-                             r.expected_position = -5;
-                           },
-                           "expected_position must be at least 0, got -5"},
-                      Case{"PositionWithoutSession", [](TurnRequest& r) { r.expected_position = 0; },
-                           "expected_position must not be set without session_id"}),
-    Name);
+INSTANTIATE_TEST_SUITE_P(Session, TurnValidationTest,
+                         ::testing::Values(Case{"Position",
+                                                [](TurnRequest& r) {
+                                                  r.session_id = "s";
+                                                  r.expected_position = 0;
+                                                },
+                                                ""},
+                                           Case{"NegativePosition",
+                                                [](TurnRequest& r) {
+                                                  r.session_id = "s";
+                                                  r.expected_position = -5;
+                                                },
+                                                "expected_position must be at least 0, got -5"},
+                                           Case{"PositionWithoutSession",
+                                                [](TurnRequest& r) { r.expected_position = 0; },
+                                                "expected_position must not be set without session_id"}),
+                         Name);
 
 TEST(TurnValidationTemplateTest, MessagesNeedATemplate) {
   TurnRequest request;

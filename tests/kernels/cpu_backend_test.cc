@@ -22,8 +22,8 @@ TEST(CpuBackend, RefusesImpossibleThreadCounts) {
 
 TEST(CpuBackend, DescribesItself) {
   EXPECT_THAT((*CreateCpuBackend({.num_threads = 1}))->Description(),
-              MatchesRegex("CPU, 1 thread, [A-Z0-9_]+, int8 activations"));
-  EXPECT_THAT((*CreateCpuBackend({.num_threads = 3, .int8_activations = false}))->Description(),
+              MatchesRegex("CPU, 1 thread, [A-Z0-9_]+, int16 activations"));
+  EXPECT_THAT((*CreateCpuBackend({.num_threads = 3, .activations = Activations::kFloat32}))->Description(),
               MatchesRegex("CPU, 3 threads, [A-Z0-9_]+, float32 activations"));
   EXPECT_THAT((*CreateCpuBackend({}))->Description(), MatchesRegex("CPU, [1-9][0-9]* threads?, .*"));
 }
@@ -31,8 +31,9 @@ TEST(CpuBackend, DescribesItself) {
 TEST(CpuBackend, RefusesWeightsThatAreNotWholeBlocks) {
   const auto backend = *CreateCpuBackend({.num_threads = 1});
   const std::vector<float> data(64);
-  for (const HostWeight& weight : {HostWeight{data.data(), DType::kQ4_1, 2, 33}, HostWeight{data.data(), DType::kF32, 0, 4},
-                                   HostWeight{data.data(), DType::kF32, 4, -1}, HostWeight{nullptr, DType::kF32, 1, 1}}) {
+  for (const HostWeight& weight :
+       {HostWeight{data.data(), DType::kQ4_1, 2, 33}, HostWeight{data.data(), DType::kF32, 0, 4},
+        HostWeight{data.data(), DType::kF32, 4, -1}, HostWeight{nullptr, DType::kF32, 1, 1}}) {
     EXPECT_EQ(backend->LoadWeight(weight).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }

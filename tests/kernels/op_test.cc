@@ -59,8 +59,8 @@ UseTarget::~UseTarget() {
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
-std::unique_ptr<Backend> CreateBackend(int threads, bool int8) {
-  auto backend = CreateCpuBackend({.num_threads = threads, .int8_activations = int8});
+std::unique_ptr<Backend> CreateBackend(int threads, Activations activations) {
+  auto backend = CreateCpuBackend({.num_threads = threads, .activations = activations});
   CASCADE_CHECK(backend.ok());
   return *std::move(backend);
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu_backend.h"
 #include "tests/support/reference_ops.h"
 
 namespace cascade::kernels {
@@ -53,7 +54,7 @@ class UseTarget {
   ~UseTarget();
 };
 
-std::unique_ptr<Backend> CreateBackend(int threads = 2, bool int8 = true);
+std::unique_ptr<Backend> CreateBackend(int threads = 2, Activations activations = Activations::kInt16);
 WeightId Load(Backend& backend, const reference::StoredWeight& weight);
 
 // One test per instruction set.

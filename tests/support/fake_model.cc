@@ -128,8 +128,8 @@ void FakeModel::FeedSlice(const ForwardBatch& batch, const kernels::Slice& slice
   Slot& slot = slots_[slice.slot];
   const auto fed = static_cast<int64_t>(slot.ids.size());
   Expect(slot.clean || fed > 0, absl::StrCat("slot ", slice.slot, " was not cleared"));
-  Expect(slice.first_token == fed, absl::StrCat("slot ", slice.slot, " has ", fed, " tokens, slice starts at ",
-                                                slice.first_token));
+  Expect(slice.first_token == fed,
+         absl::StrCat("slot ", slice.slot, " has ", fed, " tokens, slice starts at ", slice.first_token));
   const CascadePlan plan(geometry_, fed);
   Expect(slice.num_rows > 0 && slice.num_rows <= plan.TokensUntilCut(), "slice crosses a cut");
   std::vector<kernels::Segment> segments;
@@ -146,8 +146,8 @@ void FakeModel::FeedSlice(const ForwardBatch& batch, const kernels::Slice& slice
     const auto r = static_cast<size_t>(slice.first_row + i);
     slot.ids.push_back(batch.ids[r]);
     slot.hash = Mix(slot.hash * 0x9E3779B97F4A7C15 + static_cast<uint64_t>(batch.ids[r]) + 1);
-    Logits(slot, std::span<float>(logits).subspan(r * static_cast<size_t>(vocabulary_),
-                                                  static_cast<size_t>(vocabulary_)));
+    Logits(slot,
+           std::span<float>(logits).subspan(r * static_cast<size_t>(vocabulary_), static_cast<size_t>(vocabulary_)));
   }
 }
 

@@ -15,8 +15,9 @@
 
 namespace cascade {
 
-// Every violation of the engine's duties (a slice that does not continue its slot, a missing close, a slot used twice in
-// a step or reused without ClearSlot) makes the step fail and is kept in violations(). Commands and reads: any thread.
+// Every violation of the engine's duties (a slice that does not continue its slot, a missing close, a slot used twice
+// in a step or reused without ClearSlot) makes the step fail and is kept in violations(). Commands and reads: any
+// thread.
 class FakeModel final : public Model {
  public:
   // Fills `logits` [vocabulary] given all ids of the slot so far.
@@ -36,10 +37,10 @@ class FakeModel final : public Model {
   FakeModel(const CascadeGeometry& geometry, int vocabulary, int max_rows, Script script = nullptr);
 
   // Commands.
-  void Hold();               // steps wait from now on ..
-  void Release(int steps);   // .. but for these
+  void Hold();              // steps wait from now on ..
+  void Release(int steps);  // .. but for these
   void ReleaseAll();
-  void WaitUntilHeld();      // a step waits
+  void WaitUntilHeld();              // a step waits
   void WaitForSteps(int64_t steps);  // so many have been run, in all
   void FailNextStep(absl::Status status);
 

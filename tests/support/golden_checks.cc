@@ -40,6 +40,11 @@ GoldenTolerance Float32Tolerance() {
           .dense_loss = 1e-3, .dense_loss_per_token = true, .margin = 0.02};
 }
 
+GoldenTolerance Half16Tolerance() {
+  return {.mean_loss = 0.003, .stride_loss = 0.02, .head_survivors = 0.96, .all_survivors = 0.98,
+          .dense_loss = 0.01, .dense_loss_per_token = true, .margin = 0.02};
+}
+
 GoldenTolerance Int8Tolerance() {
   return {.mean_loss = 0.006, .stride_loss = 0.04, .head_survivors = 0.94, .all_survivors = 0.97,
           .dense_loss = 0.12, .dense_loss_per_token = false, .margin = 0.3};

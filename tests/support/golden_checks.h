@@ -23,6 +23,8 @@ struct GoldenTolerance {
   double margin = 0;             // a top-1 must agree where the reference's margin exceeds this
 };
 GoldenTolerance Float32Tolerance();
+// 16-bit activations and half-precision keys and values: cascades as bf16's room, dense losses near float32's.
+GoldenTolerance Half16Tolerance();
 GoldenTolerance Int8Tolerance();
 
 struct CascadeGolden {

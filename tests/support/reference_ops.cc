@@ -12,18 +12,19 @@ constexpr double kRounding = 0x1p-24;  // half a unit in the last place of float
 constexpr int kBlock = 32;
 
 // One block of activations as integers: value = scale * quants.
-struct Int8Block {
+struct IntegerBlock {
   float scale = 0;
   int quants[kBlock] = {};
 };
 
-Int8Block QuantizeBlock(const float* x) {
-  Int8Block block;
+// `most`: the integers reach from -most to most.
+IntegerBlock QuantizeBlock(const float* x, int most) {
+  IntegerBlock block;
   float amax = 0;
   for (int i = 0; i < kBlock; ++i) amax = std::max(amax, std::abs(x[i]));
-  if (!(amax > 1e-36f)) return block;
-  block.scale = amax / 127.0f;
-  const float inverse = 127.0f / amax;
+  if (!(amax > 1e-33f)) return block;
+  block.scale = amax / static_cast<float>(most);
+  const float inverse = static_cast<float>(most) / amax;
   for (int i = 0; i < kBlock; ++i) block.quants[i] = static_cast<int>(std::nearbyint(x[i] * inverse));
   return block;
 }
@@ -83,7 +84,7 @@ Matrix LinearFloat(std::span<const float> x, const StoredWeight& weight, Matrix*
   return out;
 }
 
-Matrix LinearInt8(std::span<const float> x, const StoredWeight& weight, Matrix* bound) {
+Matrix LinearInteger(std::span<const float> x, const StoredWeight& weight, int most, Matrix* bound) {
   const int64_t cols = weight.cols;
   const int64_t blocks = cols / kBlock;
   Matrix out(x.size() / cols, weight.rows);
@@ -95,7 +96,7 @@ Matrix LinearInt8(std::span<const float> x, const StoredWeight& weight, Matrix* 
       double sum = 0;
       double magnitude = 0;
       for (int64_t b = 0; b < blocks; ++b) {
-        const Int8Block a = QuantizeBlock(x.data() + r * cols + b * kBlock);
+        const IntegerBlock a = QuantizeBlock(x.data() + r * cols + b * kBlock, most);
         // A Q4_1 block enters as scale * q and minimum: two terms that may cancel, so both count.
         double minimum = 0;
         if (weight.type == kernels::DType::kQ4_1) {
@@ -122,7 +123,7 @@ Matrix LinearInt8(std::span<const float> x, const StoredWeight& weight, Matrix* 
   return out;
 }
 
-Matrix Int8Error(std::span<const float> x, const StoredWeight& weight) {
+Matrix IntegerError(std::span<const float> x, const StoredWeight& weight, int most) {
   const int64_t cols = weight.cols;
   Matrix out(x.size() / cols, weight.rows);
   for (int64_t n = 0; n < weight.rows; ++n) {
@@ -132,7 +133,7 @@ Matrix Int8Error(std::span<const float> x, const StoredWeight& weight) {
         double weights = 0;
         for (int i = 0; i < kBlock; ++i) weights += std::abs(w[b * kBlock + i]);
         // Half a step for every activation, and the roundings of the step itself.
-        out.At(r, n) += QuantizeBlock(x.data() + r * cols + b * kBlock).scale * (0.5 + 1e-4) * weights;
+        out.At(r, n) += QuantizeBlock(x.data() + r * cols + b * kBlock, most).scale * (0.5 + 1e-4) * weights;
       }
     }
   }

@@ -39,10 +39,10 @@ Matrix Embed(const StoredWeight& table, std::span<const int32_t> ids);
 Matrix RmsNorm(std::span<const float> x, std::span<const float> gain, float eps, Matrix* bound);
 // x: [.., weight.cols].
 Matrix LinearFloat(std::span<const float> x, const StoredWeight& weight, Matrix* bound);
-// Activations rounded to 8 bits in blocks of 32, amax / 127, as the CPU does.
-Matrix LinearInt8(std::span<const float> x, const StoredWeight& weight, Matrix* bound);
-// How far rounding the activations to 8 bits may move LinearFloat's result.
-Matrix Int8Error(std::span<const float> x, const StoredWeight& weight);
+// Activations rounded to integers up to `most` in blocks of 32, as the CPU does: 127, or 32,639.
+Matrix LinearInteger(std::span<const float> x, const StoredWeight& weight, int most, Matrix* bound);
+// How far that rounding may move LinearFloat's result.
+Matrix IntegerError(std::span<const float> x, const StoredWeight& weight, int most);
 Matrix SiluMul(std::span<const float> gate, std::span<const float> up, Matrix* bound);
 
 struct Score {

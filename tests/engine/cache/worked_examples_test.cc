@@ -204,7 +204,8 @@ TEST(WorkedExamplesTest, DChecksums) {
     std::string ids;
     for (const int64_t token : outcome.tokens) {
       sum += token;
-      ids += (ids.empty() ? "" : ",") + std::to_string(token);
+      if (!ids.empty()) ids += ',';
+      ids += std::to_string(token);
     }
     EXPECT_EQ(sum, want.sum);
     EXPECT_EQ(std::vector<int64_t>(outcome.tokens.begin(), outcome.tokens.begin() + 5), want.first);

@@ -15,7 +15,7 @@ constexpr int kMaxSlice = 256;
 
 struct Arithmetic {
   const char* name;
-  bool int8;
+  kernels::Activations activations;
   kernels::DType kv_type;
   GoldenTolerance tolerance;
 };
@@ -34,7 +34,7 @@ class GoldenTest : public ::testing::TestWithParam<Arithmetic> {
 
   void Load(const CascadeGeometry& geometry) {
     geometry_ = geometry;
-    auto backend = kernels::CreateCpuBackend({.num_threads = 2, .int8_activations = GetParam().int8});
+    auto backend = kernels::CreateCpuBackend({.num_threads = 2, .activations = GetParam().activations});
     ASSERT_TRUE(backend.ok()) << backend.status();
     backend_ = std::move(*backend);
     auto llama = Llama::Create(*source_, geometry_, GetParam().kv_type, 1, kMaxSlice, *backend_);
@@ -100,10 +100,12 @@ TEST_P(GoldenTest, DenseLossesAndGreedyReplies) {
   EXPECT_EQ(checked, 9);
 }
 
-INSTANTIATE_TEST_SUITE_P(Arithmetics, GoldenTest,
-                         ::testing::Values(Arithmetic{"float32", false, kernels::DType::kF32, Float32Tolerance()},
-                                           Arithmetic{"int8", true, kernels::DType::kF16, Int8Tolerance()}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Arithmetics, GoldenTest,
+    ::testing::Values(Arithmetic{"float32", kernels::Activations::kFloat32, kernels::DType::kF32, Float32Tolerance()},
+                      Arithmetic{"int16", kernels::Activations::kInt16, kernels::DType::kF16, Half16Tolerance()},
+                      Arithmetic{"int8", kernels::Activations::kInt8, kernels::DType::kF16, Int8Tolerance()}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace cascade::test

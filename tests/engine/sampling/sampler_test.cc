@@ -43,11 +43,13 @@ std::vector<int32_t> ReferenceFilter(std::span<const float> logits, const Sampli
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < order.size()) order.resize(params.top_k);
   std::vector<double> weights;
-  for (const int32_t id : order) weights.push_back(std::exp((double{logits[id]} - logits[order[0]]) / params.temperature));
+  for (const int32_t id : order)
+    weights.push_back(std::exp((double{logits[id]} - logits[order[0]]) / params.temperature));
   if (params.top_p < 1) {
     const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
     size_t kept = 0;
-    for (double sum = 0; kept < weights.size() && (kept == 0 || sum < params.top_p * total); ++kept) sum += weights[kept];
+    for (double sum = 0; kept < weights.size() && (kept == 0 || sum < params.top_p * total); ++kept)
+      sum += weights[kept];
     order.resize(kept);
   }
   size_t kept = 1;
@@ -62,7 +64,9 @@ TEST(SamplerTest, GreedyTakesTheFirstOfTheLargest) {
   EXPECT_EQ(MustSample(std::vector<float>{-7}, Params(0), 0.5), 0);
 }
 
-TEST(SamplerTest, GreedyIgnoresFilters) { EXPECT_EQ(MustSample(std::vector<float>{0, 9}, Params(0, 1, 0.1f, 1), 0), 1); }
+TEST(SamplerTest, GreedyIgnoresFilters) {
+  EXPECT_EQ(MustSample(std::vector<float>{0, 9}, Params(0, 1, 0.1f, 1), 0), 1);
+}
 
 TEST(SamplerTest, LogitsThatAreNotFinite) {
   Sampler sampler;
@@ -106,7 +110,8 @@ TEST(SamplerTest, FiltersEqualTheirDefinition) {
     } else {
       ++compared;
     }
-    ASSERT_EQ(ids, want) << "round " << round << " k " << params.top_k << " p " << params.top_p << " min " << params.min_p;
+    ASSERT_EQ(ids, want) << "round " << round << " k " << params.top_k << " p " << params.top_p << " min "
+                         << params.min_p;
   }
   EXPECT_GT(compared, 590);
 }
@@ -116,9 +121,8 @@ TEST(SamplerTest, DrawsFollowTheProbabilities) {
   std::mt19937 random(5);
   const std::vector<float> logits = RandomLogits(random, 50, 1.0f);
   Sampler sampler;
-  for (const SamplingParams& params :
-       {Params(1), Params(0.7f), Params(2), Params(1, 10), Params(1, 0, 0.8f), Params(1, 0, 1, 0.2f),
-        Params(0.9f, 20, 0.9f, 0.05f)}) {
+  for (const SamplingParams& params : {Params(1), Params(0.7f), Params(2), Params(1, 10), Params(1, 0, 0.8f),
+                                       Params(1, 0, 1, 0.2f), Params(0.9f, 20, 0.9f, 0.05f)}) {
     const std::vector<int32_t> kept = ReferenceFilter(logits, params);
     double total = 0;
     for (const int32_t id : kept) total += std::exp(logits[id] / params.temperature);

@@ -12,8 +12,8 @@
 namespace cascade {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::seconds;
+using ::testing::HasSubstr;
 
 class SessionStoreTest : public ::testing::Test {
  protected:
@@ -80,7 +80,8 @@ TEST_F(SessionStoreTest, Labels) {
     ASSERT_TRUE(info.ok());
     EXPECT_EQ(info->label, good);
   }
-  for (const std::string& bad : {std::string("a b"), std::string("\xc3\xa9"), std::string(65, 'x'), std::string(1, '\0')}) {
+  for (const std::string& bad :
+       {std::string("a b"), std::string("\xc3\xa9"), std::string(65, 'x'), std::string(1, '\0')}) {
     const auto info = store.Create(bad);
     EXPECT_EQ(info.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(info.status().message().data()), HasSubstr("label"));
