@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Endpoint
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint(options));
   endpoint->service_ = std::make_unique<CascadeService>(ServiceContext{served.engine, served.tokenizer,
                                                                        served.chat_template, std::move(served.info),
-                                                                       endpoint->dispatcher_, endpoint->workers_});
+                                                                       endpoint->dispatcher_, endpoint->workers_, endpoint->streams_});
   const std::string address = JoinAddress(options.host, options.port);
   grpc::ServerBuilder builder;
   // Without this a second server on the same port would start and silently take half of the calls.
@@ -93,7 +93,9 @@ void GrpcEndpoint::SetReady(bool ready) {
 
 void GrpcEndpoint::Stop(std::chrono::milliseconds grace) {
   if (server_ == nullptr) return;
-  server_->Shutdown(std::chrono::system_clock::now() + grace);
+  constexpr std::chrono::milliseconds kUnaryGrace{50};  // calls that only look something up
+  streams_.WaitForNone(std::chrono::steady_clock::now() + grace);
+  server_->Shutdown(std::chrono::system_clock::now() + std::min(grace, kUnaryGrace));
   server_->Wait();
   server_.reset();
 }

@@ -40,7 +40,8 @@ class GrpcEndpoint {
 
   // Readiness for load balancers ("" and "readiness"); "liveness" stays as long as the process serves.
   void SetReady(bool ready);
-  // No new calls; running ones get until `grace` from now to send what they have, then are cut. Idempotent.
+  // Running streams get until `grace` from now to send what they have; then all calls are cut, connections closed.
+  // Idempotent.
   void Stop(std::chrono::milliseconds grace);
 
   // A channel to this server inside the process, for tests.
@@ -54,6 +55,7 @@ class GrpcEndpoint {
   // Reactors use these until the server has stopped, so they go after it.
   ReadyDispatcher dispatcher_;
   TextWorkerPool workers_;
+  LiveStreams streams_;
   std::unique_ptr<CascadeService> service_;
   std::unique_ptr<grpc::Server> server_;
 };

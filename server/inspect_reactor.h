@@ -14,7 +14,7 @@ namespace cascade {
 // Deletes itself.
 class InspectReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  explicit InspectReactor(ServiceContext& context) : context_(context) {}
+  explicit InspectReactor(ServiceContext& context) : context_(context), live_(context.streams) {}
   void Start(const grpc::ByteBuffer& request);
 
  private:
@@ -26,6 +26,7 @@ class InspectReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void WriteNext();
 
   ServiceContext& context_;
+  const LiveStreams::Token live_;
   std::vector<HeadView> heads_;
   int64_t position_ = 0;
   size_t next_ = 0;           // of heads_

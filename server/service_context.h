@@ -3,6 +3,7 @@
 
 #include "cascade/v1/cascade.pb.h"
 #include "engine/engine.h"
+#include "server/live_streams.h"
 #include "server/ready_dispatcher.h"
 #include "server/text_worker_pool.h"
 
@@ -15,6 +16,7 @@ struct ServiceContext {
   v1::ServerInfo info;                // what never changes; sessions_free is filled in at each call
   ReadyDispatcher& dispatcher;
   TextWorkerPool& workers;
+  LiveStreams& streams;
 };
 
 // Requests of more bytes are parsed and tokenised by the workers, not on a gRPC callback thread.

@@ -36,7 +36,7 @@ SteadyTime DeadlineOf(const grpc::CallbackServerContext& call) {
 }
 
 TurnReactor::TurnReactor(const grpc::CallbackServerContext& call, ServiceContext& context)
-    : context_(context), deadline_(DeadlineOf(call)) {}
+    : context_(context), live_(context.streams), deadline_(DeadlineOf(call)) {}
 
 void TurnReactor::Start(const grpc::ByteBuffer& request) {
   if (request.Length() <= kInlineRequestBytes) return Submit(request);

@@ -45,6 +45,7 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   void FinishTurn();
 
   ServiceContext& context_;
+  const LiveStreams::Token live_;
   const SteadyTime deadline_;
 
   // Of the driver.

@@ -44,6 +44,7 @@ Server MakeServer(const std::string& path, const CascadeGeometry& geometry, int 
   options.num_slots = slots;
   options.num_layers = server.source->config().num_layers;
   options.num_kv_heads = server.source->config().num_kv_heads;
+  options.max_num_seqs = kNeighbours + 2;
   options.max_num_batched_tokens = budget;
   server.engine =
       *Engine::Create(options, *server.llama, *server.tokenizer, nullptr, Clock::Real(), RandomSource::System());
@@ -136,7 +137,7 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
     return ids;
   };
 
-  for (int round = 0; round < 15; ++round) {
+  for (int round = 0; round < 40; ++round) {
     // Among neighbours, in turns; some of them generate.
     const std::string session = crowded.engine->CreateSession("")->id;
     std::vector<std::shared_ptr<TokenStream>> neighbours;

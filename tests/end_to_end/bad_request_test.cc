@@ -1,0 +1,210 @@
+// Every wrong request gets its documented code and one line that names the field; the server lives on, and a session that
+// talks meanwhile notices nothing.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <thread>
+
+#include "tests/end_to_end/tiny_server.h"
+
+namespace cascade::test {
+namespace {
+
+using grpc::StatusCode;
+
+struct Row {
+  const char* name;
+  std::function<void(v1::GenerateRequest&)> spoil;
+  StatusCode code;
+  const char* names;  // a part of the message
+};
+
+
+const std::vector<Row>& Rows() {
+  const float nan = std::nanf("");
+  const float infinity = std::numeric_limits<float>::infinity();
+  static const std::vector<Row> rows = {
+      {"no prompt", [](auto& r) { r.clear_prompt(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
+      {"empty text", [](auto& r) { r.mutable_prompt()->set_text(""); }, StatusCode::INVALID_ARGUMENT, "prompt"},
+      {"no ids", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->clear_ids(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
+      {"no messages", [](auto& r) { r.mutable_prompt()->mutable_messages(); }, StatusCode::INVALID_ARGUMENT, "messages"},
+      {"unknown role",
+       [](auto& r) {
+         auto* message = r.mutable_prompt()->mutable_messages()->add_messages();
+         message->set_role("wizard");
+         message->set_content("hello");
+       },
+       StatusCode::INVALID_ARGUMENT, "messages[0].role"},
+      {"id -1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(-1); }, StatusCode::INVALID_ARGUMENT, "token_ids"},
+      {"id beyond the vocabulary", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(272); },
+       StatusCode::INVALID_ARGUMENT, "token_ids"},
+      {"id 2^31-1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(2147483647); }, StatusCode::INVALID_ARGUMENT,
+       "token_ids"},
+      {"temperature NaN", [=](auto& r) { r.mutable_sampling()->set_temperature(nan); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.temperature"},
+      {"temperature -1", [](auto& r) { r.mutable_sampling()->set_temperature(-1); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.temperature"},
+      {"temperature infinite", [=](auto& r) { r.mutable_sampling()->set_temperature(infinity); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.temperature"},
+      {"top_k -1", [](auto& r) { r.mutable_sampling()->set_top_k(-1); }, StatusCode::INVALID_ARGUMENT, "sampling.top_k"},
+      {"top_k beyond the vocabulary", [](auto& r) { r.mutable_sampling()->set_top_k(273); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.top_k"},
+      {"top_p 0", [](auto& r) { r.mutable_sampling()->set_top_p(0); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
+      {"top_p 1.1", [](auto& r) { r.mutable_sampling()->set_top_p(1.1f); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
+      {"top_p NaN", [=](auto& r) { r.mutable_sampling()->set_top_p(nan); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
+      {"min_p -0.1", [](auto& r) { r.mutable_sampling()->set_min_p(-0.1f); }, StatusCode::INVALID_ARGUMENT, "sampling.min_p"},
+      {"min_p NaN", [=](auto& r) { r.mutable_sampling()->set_min_p(nan); }, StatusCode::INVALID_ARGUMENT, "sampling.min_p"},
+      {"max_tokens -1", [](auto& r) { r.mutable_stopping()->set_max_tokens(-1); }, StatusCode::INVALID_ARGUMENT,
+       "stopping.max_tokens"},
+      {"empty stop string", [](auto& r) { r.mutable_stopping()->add_stop(""); }, StatusCode::INVALID_ARGUMENT, "stopping.stop"},
+      {"long stop string", [](auto& r) { r.mutable_stopping()->add_stop(std::string(257, 'x')); }, StatusCode::INVALID_ARGUMENT,
+       "stopping.stop"},
+      {"17 stop strings",
+       [](auto& r) {
+         for (int i = 0; i < 17; ++i) r.mutable_stopping()->add_stop("x");
+       },
+       StatusCode::INVALID_ARGUMENT, "stopping.stop"},
+      {"unknown session", [](auto& r) { r.set_session_id("0123456789abcdef0123456789abcdef"); }, StatusCode::NOT_FOUND, "session"},
+      {"a session id that is none", [](auto& r) { r.set_session_id("../../etc/passwd"); }, StatusCode::NOT_FOUND, "session"},
+      {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::FAILED_PRECONDITION, "position"},
+      {"prompt over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(2000, 'a')); }, StatusCode::INVALID_ARGUMENT,
+       "max-prompt-bytes"},
+      {"message over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(17 << 20, 'a')); },
+       StatusCode::RESOURCE_EXHAUSTED, "message"},
+  };
+  return rows;
+}
+
+class BadRequestTest : public ::testing::Test {
+ protected:
+  BadRequestTest() : server_({"--max-prompt-bytes", "1000"}) {
+    v1::Session session;
+    EXPECT_TRUE(server_.client().CreateSession({}, &session).ok());
+    witness_ = session.session_id();
+    EXPECT_TRUE(server_.client().CreateSession({}, &session).ok());
+    EXPECT_EQ(Talk(witness_, {40, 50, 60}), Talk(session.session_id(), {40, 50, 60}));
+    twin_ = session.session_id();
+  }
+  // The witness and its twin, which heard the same, still say the same.
+  void ExpectUndisturbed() { EXPECT_EQ(Talk(witness_, {70, 80}), Talk(twin_, {70, 80})); }
+  std::vector<int32_t> Talk(const std::string& session, const std::vector<int32_t>& ids) {
+    const Reply reply = Generate(server_.client(), GreedyTurn(session, ids, 10));
+    EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
+    return reply.ids;
+  }
+  void Expect(const grpc::Status& status, StatusCode code, const std::string& names) {
+    EXPECT_EQ(status.error_code(), code) << status.error_message();
+    EXPECT_THAT(status.error_message(), ::testing::HasSubstr(names));
+    EXPECT_EQ(status.error_message().find('\n'), std::string::npos);
+  }
+
+  TinyServer server_;
+  std::string witness_, twin_;
+};
+
+TEST_F(BadRequestTest, Generate) {
+  for (const Row& row : Rows()) {
+    SCOPED_TRACE(row.name);
+    v1::GenerateRequest request = GreedyTurn("", {40, 41}, 4);
+    row.spoil(request);
+    Expect(Generate(server_.client(), request).status, row.code, row.names);
+  }
+  ExpectUndisturbed();
+}
+
+TEST_F(BadRequestTest, SessionsAndText) {
+  client::Client& client = server_.client();
+  v1::Session session;
+  v1::CreateSessionRequest create;
+  create.set_label("no spaces");
+  Expect(client.CreateSession(create, &session), StatusCode::INVALID_ARGUMENT, "label");
+  create.set_label(std::string(65, 'a'));
+  Expect(client.CreateSession(create, &session), StatusCode::INVALID_ARGUMENT, "label");
+  Expect(client.GetSession("", &session), StatusCode::NOT_FOUND, "session");
+  Expect(client.GetSession("ffffffffffffffffffffffffffffffff", &session), StatusCode::NOT_FOUND, "session");
+  Expect(client.DeleteSession("x"), StatusCode::NOT_FOUND, "session");
+  v1::ListSessionsRequest list;
+  v1::ListSessionsResponse sessions;
+  list.set_page_size(0);
+  Expect(client.ListSessions(list, &sessions), StatusCode::INVALID_ARGUMENT, "page_size");
+  list.set_page_size(1001);
+  Expect(client.ListSessions(list, &sessions), StatusCode::INVALID_ARGUMENT, "page_size");
+  list.set_page_size(10);
+  list.set_page_token("made up");
+  Expect(client.ListSessions(list, &sessions), StatusCode::INVALID_ARGUMENT, "page_token");
+
+  const auto inspect = [&](const std::string& id, int layer, int head) {
+    v1::InspectSessionRequest request;
+    request.set_session_id(id);
+    request.add_layers(layer);
+    request.add_kv_heads(head);
+    return client.InspectSession(request)->Finish();
+  };
+  Expect(inspect(witness_, 2, 0), StatusCode::INVALID_ARGUMENT, "layers");
+  Expect(inspect(witness_, -1, 0), StatusCode::INVALID_ARGUMENT, "layers");
+  Expect(inspect(witness_, 0, 2), StatusCode::INVALID_ARGUMENT, "kv_heads");
+  Expect(inspect("nobody", 0, 0), StatusCode::NOT_FOUND, "session");
+
+  v1::ScoreRequest score;
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "prompt");
+  score.mutable_prompt()->mutable_token_ids()->add_ids(5);
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "prompt");
+  score.mutable_prompt()->mutable_token_ids()->add_ids(5000);
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "token_ids");
+
+  v1::DetokenizeRequest detokenize;
+  v1::DetokenizeResponse text;
+  detokenize.add_token_ids(-5);
+  Expect(client.Detokenize(detokenize, &text), StatusCode::INVALID_ARGUMENT, "token_ids");
+  v1::GenerateRequest wrong_position = GreedyTurn(witness_, {50}, 1);
+  wrong_position.set_expected_position(1);
+  Expect(Generate(client, wrong_position).status, StatusCode::FAILED_PRECONDITION, "13");  // 3 fed, 10 sampled
+  ExpectUndisturbed();
+}
+
+TEST_F(BadRequestTest, ABusySessionIsAborted) {
+  client::Client& client = server_.client();
+  v1::Session session;
+  ASSERT_TRUE(client.CreateSession({}, &session).ok());
+  v1::GenerateRequest endless = GreedyTurn(session.session_id(), {40}, 1'000'000);
+  endless.mutable_sampling()->set_temperature(2);
+  endless.mutable_sampling()->set_seed(3);
+  // The tiny model may end by itself; so try until a second turn has met a running one.
+  bool met = false;
+  for (int attempt = 0; attempt < 50 && !met; ++attempt) {
+    endless.mutable_sampling()->set_seed(static_cast<uint64_t>(attempt));
+    auto running = client.Generate(endless);
+    v1::GenerateResponse response;
+    ASSERT_TRUE(running->Next(&response));
+    const grpc::Status second = Generate(client, GreedyTurn(session.session_id(), {41}, 1)).status;
+    met = second.error_code() == StatusCode::ABORTED;
+    if (!met) EXPECT_TRUE(second.ok()) << second.error_message();
+    running->Cancel();
+    running->Finish();
+    for (int i = 0; i < 1000; ++i) {  // its end reaches the session within two steps
+      ASSERT_TRUE(client.GetSession(session.session_id(), &session).ok());
+      if (session.state() == v1::SESSION_STATE_RESIDENT) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  EXPECT_TRUE(met);
+  ExpectUndisturbed();
+}
+
+TEST_F(BadRequestTest, AFullPoolIsExhausted) {
+  TinyServer small({"--max-num-sessions", "2"});
+  v1::Session session;
+  ASSERT_TRUE(small.client().CreateSession({}, &session).ok());
+  ASSERT_TRUE(small.client().CreateSession({}, &session).ok());
+  Expect(small.client().CreateSession({}, &session), StatusCode::RESOURCE_EXHAUSTED, "session");
+  // One slot stays for one-shot requests.
+  EXPECT_TRUE(Generate(small.client(), GreedyTurn("", {40}, 2)).status.ok());
+  ASSERT_TRUE(small.client().DeleteSession(session.session_id()).ok());
+  EXPECT_TRUE(small.client().CreateSession({}, &session).ok());
+}
+
+}  // namespace
+}  // namespace cascade::test
