@@ -41,7 +41,7 @@ class BadModelTest : public ::testing::Test {
 TEST_F(BadModelTest, IsRefusedWithOneLine) {
   std::string bytes = good_;
   bytes[0] = 'X';
-  ExpectRefused(bytes, "magic");
+  ExpectRefused(bytes, "GGUF");
   bytes = good_;
   bytes[4] = 99;
   ExpectRefused(bytes, "version");
@@ -49,7 +49,7 @@ TEST_F(BadModelTest, IsRefusedWithOneLine) {
   ExpectRefused(good_.substr(0, 100), "");
   ExpectRefused(good_.substr(0, good_.size() - 100), "");
   ExpectRefused("", "empty");
-  ExpectRefusedFile(path_ + ".none", "no such file");
+  ExpectRefusedFile(path_ + ".none", "No such file");
   ExpectRefusedFile(std::filesystem::temp_directory_path().string(), "directory");
 }
 

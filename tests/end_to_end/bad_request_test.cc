@@ -30,7 +30,7 @@ const std::vector<Row>& Rows() {
       {"no prompt", [](auto& r) { r.clear_prompt(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"empty text", [](auto& r) { r.mutable_prompt()->set_text(""); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"no ids", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->clear_ids(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
-      {"no messages", [](auto& r) { r.mutable_prompt()->mutable_messages(); }, StatusCode::INVALID_ARGUMENT, "messages"},
+      {"no messages", [](auto& r) { r.mutable_prompt()->mutable_messages(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"unknown role",
        [](auto& r) {
          auto* message = r.mutable_prompt()->mutable_messages()->add_messages();
@@ -69,9 +69,9 @@ const std::vector<Row>& Rows() {
        StatusCode::INVALID_ARGUMENT, "stopping.stop"},
       {"unknown session", [](auto& r) { r.set_session_id("0123456789abcdef0123456789abcdef"); }, StatusCode::NOT_FOUND, "session"},
       {"a session id that is none", [](auto& r) { r.set_session_id("../../etc/passwd"); }, StatusCode::NOT_FOUND, "session"},
-      {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::FAILED_PRECONDITION, "position"},
+      {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::INVALID_ARGUMENT, "expected_position"},
       {"prompt over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(2000, 'a')); }, StatusCode::INVALID_ARGUMENT,
-       "max-prompt-bytes"},
+       "max_prompt_bytes"},
       {"message over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(17 << 20, 'a')); },
        StatusCode::RESOURCE_EXHAUSTED, "message"},
   };
@@ -123,7 +123,7 @@ TEST_F(BadRequestTest, SessionsAndText) {
   Expect(client.CreateSession(create, &session), StatusCode::INVALID_ARGUMENT, "label");
   create.set_label(std::string(65, 'a'));
   Expect(client.CreateSession(create, &session), StatusCode::INVALID_ARGUMENT, "label");
-  Expect(client.GetSession("", &session), StatusCode::NOT_FOUND, "session");
+  Expect(client.GetSession("", &session), StatusCode::INVALID_ARGUMENT, "session_id");
   Expect(client.GetSession("ffffffffffffffffffffffffffffffff", &session), StatusCode::NOT_FOUND, "session");
   Expect(client.DeleteSession("x"), StatusCode::NOT_FOUND, "session");
   v1::ListSessionsRequest list;
@@ -181,7 +181,9 @@ TEST_F(BadRequestTest, ABusySessionIsAborted) {
     ASSERT_TRUE(running->Next(&response));
     const grpc::Status second = Generate(client, GreedyTurn(session.session_id(), {41}, 1)).status;
     met = second.error_code() == StatusCode::ABORTED;
-    if (!met) EXPECT_TRUE(second.ok()) << second.error_message();
+    if (!met) {
+      EXPECT_TRUE(second.ok()) << second.error_message();
+    }
     running->Cancel();
     running->Finish();
     for (int i = 0; i < 1000; ++i) {  // its end reaches the session within two steps
