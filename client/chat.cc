@@ -144,8 +144,10 @@ Chat::Next Chat::Say(const std::string& message) {
   messages.push_back(MakeMessage("user", message));
   last_reply_ = Turn(messages);
   const grpc::StatusCode code = last_reply_.status.error_code();
-  cancelled_ = code == grpc::StatusCode::CANCELLED;
-  if (code == grpc::StatusCode::OK || cancelled_ || code == grpc::StatusCode::DEADLINE_EXCEEDED) system_sent_ = true;
+  if (code == grpc::StatusCode::OK || code == grpc::StatusCode::CANCELLED ||
+      code == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    system_sent_ = true;
+  }
   if (!last_reply_.status.ok() && !cancelled_) return Failed(last_reply_.status);
   TellEnd(last_reply_);
   return Next::kGoOn;
@@ -169,6 +171,8 @@ Reply Chat::Turn(const std::vector<v1::Message>& messages) {
     if (!cancelled_ || interrupted || reply.status.error_code() != grpc::StatusCode::ABORTED) break;
     std::this_thread::sleep_for(kPause);
   }
+  // The server, too, may cut a turn: when it stops, or somebody deletes the session. That is an error.
+  cancelled_ = interrupted && reply.status.error_code() == grpc::StatusCode::CANCELLED;
   return reply;
 }
 

@@ -54,7 +54,7 @@ class Chat {
   std::unique_ptr<Session> session_;
   bool delete_at_end_ = false;
   bool system_sent_ = false;
-  // The last turn was cancelled: the server may still be busy ending it.
+  // The last turn was cancelled here: the server may still be busy ending it.
   bool cancelled_ = false;
   Reply last_reply_;
   int exit_code_ = 0;

@@ -54,8 +54,10 @@ void PrintResult(const Progress& progress, const v1::Usage& usage, const std::st
   std::printf("loss        %.4f nats a token\n", progress.loss / static_cast<double>(progress.tokens));
   std::printf("perplexity  %.3f\n", progress.Perplexity());
   std::printf("speed       %.1f tokens/s, %s\n", progress.Speed(), Seconds(progress.Seconds()).c_str());
-  std::printf("cache       %s held, %s forgotten, %s\n", WithCommas(usage.tokens_resident()).c_str(),
-              WithCommas(usage.tokens_evicted()).c_str(), Bytes(usage.cache_bytes()).c_str());
+  if (usage.position() > 0) {  // a call that was cut may not have told
+    std::printf("cache       %s held, %s forgotten, %s\n", WithCommas(usage.tokens_resident()).c_str(),
+                WithCommas(usage.tokens_evicted()).c_str(), Bytes(usage.cache_bytes()).c_str());
+  }
   if (!session_id.empty()) std::printf("session     %s\n", session_id.c_str());
 }
 

@@ -73,6 +73,9 @@ void EngineLoop::StartWaiting() {
   bool slots =
       true;  // after the first one-shot turn that finds none the later ones do not try: first come, first served
   Turns started = queue_.Take([&](Turn& turn) {
+    // A prompt of one token, or none, that is only appended. It ends here: were it to take a seat or a slot from one
+    // behind it, that one would wait with nothing running to wake us.
+    if (turn.rows_left() == 0) return true;
     if (seats == 0) return false;
     if (turn.one_shot()) {
       const std::optional<int> slot = slots ? sessions_.TakeSlot() : std::nullopt;
@@ -84,7 +87,7 @@ void EngineLoop::StartWaiting() {
     return true;
   });
   for (std::unique_ptr<Turn>& turn : started) {
-    if (turn->rows_left() == 0) {  // a prompt of one token, or none, that is only appended
+    if (turn->rows_left() == 0) {
       End(std::move(turn), FinishReason::kLength, absl::OkStatus());
       continue;
     }

@@ -13,9 +13,10 @@ void Append(std::vector<T>& to, const std::vector<T>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
 
-// `later` follows `delta`, which is not finished.
+// `later` follows `delta`, which is not finished. Costs the length of `later` (amortised), not of what waits already.
 void Merge(TurnDelta& delta, TurnDelta later) {
-  later.text.insert(0, delta.text);
+  std::swap(delta.text, later.text);
+  later.text += delta.text;
   std::swap(delta.token_ids, later.token_ids);
   Append(later.token_ids, delta.token_ids);
   std::swap(delta.scores, later.scores);

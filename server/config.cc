@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <map>
 #include <vector>
 
@@ -126,6 +127,36 @@ absl::Status Bad(const std::string& flag, const std::string& what) {
   return ExitError(ExitCode::kConfig, "--" + flag + ": " + what);
 }
 
+// Inside, 0 (sinks: -1) stands for "not given"; a flag that says so asks for what does not exist.
+absl::Status CheckGiven(const CLI::App& app, const ServerConfig& config) {
+  const GeometryOptions& geometry = config.geometry;
+  const struct {
+    const char* flag;
+    int64_t value, low;
+  } flags[] = {{"cache-tokens", geometry.cache_tokens, 1},
+               {"sub-caches", geometry.num_sub_caches, 1},
+               {"sinks", geometry.num_sinks, 0},
+               {"stride", geometry.stride, 1},
+               {"selection-group", geometry.selection_group, 1},
+               {"cache-memory-bytes", config.cache_memory_bytes, 1}};
+  for (const auto& [flag, value, low] : flags) {
+    if (app.count(absl::StrCat("--", flag)) > 0 && value < low) {
+      return Bad(flag, absl::StrCat(value, " is less than ", low));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Newer versions of CLI11 pass over a variable whose value they cannot use. "" if there is none.
+std::string UnreadVariable(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
+    if (value == nullptr || *value == '\0' || option->count() > 0) continue;
+    return absl::StrCat(option->get_name(), ": ", option->get_envname(), " has a value that cannot be read");
+  }
+  return "";
+}
+
 absl::Status CheckRange(const std::string& flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return Bad(flag, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
@@ -197,8 +228,14 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
     parsed.output = OneLine(error.what());
     return parsed;
   }
+  if (const std::string unread = UnreadVariable(app); !unread.empty()) {
+    parsed.exit = ExitCode::kUsage;
+    parsed.output = unread;
+    return parsed;
+  }
   config.reflection = reflection == "on";
-  const absl::Status status = config.Validate();
+  absl::Status status = CheckGiven(app, config);
+  if (status.ok()) status = config.Validate();
   if (!status.ok()) {
     parsed.exit = ExitCodeOf(status);
     parsed.output = std::string(status.message());

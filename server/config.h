@@ -24,7 +24,7 @@ struct ServerConfig {
   GeometryOptions geometry;
   int64_t max_num_seqs = 16;
   int64_t max_num_sessions = 1024;
-  int64_t max_num_batched_tokens = 256;
+  int64_t max_num_batched_tokens = 64;
   int64_t max_num_queued_reqs = 256;
   int64_t cache_memory_bytes = 0;  // 0: a quarter of the free memory
   int64_t session_ttl = 0;         // seconds; 0: never

@@ -55,6 +55,8 @@ int Serve(const ServerConfig& config) {
 }
 
 int Run(int argc, char** argv) {
+  // Whoever reads the log may leave; the server stays.
+  signal(SIGPIPE, SIG_IGN);
   spdlog::set_default_logger(spdlog::stderr_color_mt("cascade-server"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   // Otherwise a client could write into our log by sending bad bytes; it is told by its call's status.

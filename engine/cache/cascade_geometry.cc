@@ -101,6 +101,10 @@ absl::StatusOr<Resolved> Resolve(const GeometryOptions& options) {
   if (window && (n > 1 || options.sub_cache_tokens.size() > 1)) {
     return Invalid("--cache-policy window has one sub-cache; --sub-caches or --sub-cache-tokens ask for more");
   }
+  if (window && !options.selection.empty()) {
+    return Invalid(absl::StrCat("--cache-policy window selects nothing; --selection ", options.selection,
+                                " contradicts it"));
+  }
   resolved.num_sub_caches = n > 0 ? static_cast<int>(n) : (window ? 1 : 4);
   if (options.num_sinks < -1 || options.num_sinks > kMaxSinks) {
     return Invalid(absl::StrCat("--sinks must be in [0, ", kMaxSinks, "], got ", options.num_sinks));

@@ -22,6 +22,11 @@ void RefuseUnknownFeatures(GgufFields& fields) {
   };
   const std::string scaling = fields.String("llama.rope.scaling.type", kMaxNameBytes, "none");
   if (scaling != "none") refuse("llama.rope.scaling.type", Quoted(scaling), "'none'");
+  // Without a type a factor means linear scaling; 0 means none.
+  if (fields.Find("llama.rope.scaling.type", false) == nullptr) {
+    const float factor = fields.Float("llama.rope.scaling.factor", 0.0f, 1.0f);
+    if (factor != 0.0f && factor != 1.0f) refuse("llama.rope.scaling.factor", absl::StrCat(factor), "1");
+  }
   // The older spelling of linear scaling.
   const float linear = fields.Float("llama.rope.scale_linear", 0.0f, 1.0f);
   if (linear != 1.0f) refuse("llama.rope.scale_linear", absl::StrCat(linear), "1");

@@ -47,9 +47,8 @@ class ChatMl : public ChatTemplate {
     for (size_t i = 0; i < messages.size(); ++i) {
       const ChatMessage& message = messages[i];
       if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-        return absl::InvalidArgumentError(
-            absl::StrCat("messages[", i, "].role: ", message.role.empty() ? "missing" : QuoteForError(message.role),
-                         "; expected system, user or assistant"));
+        // What was found is the client's text, perhaps a content in the wrong field: it is not repeated.
+        return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role must be system, user or assistant"));
       }
       if (const size_t bad = FindInvalidUtf8(message.content); bad != std::string_view::npos) {
         return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].content: invalid UTF-8 at byte ", bad));

@@ -69,6 +69,13 @@ TEST_F(ChatTest, AnErrorEndsAPipe) {
   EXPECT_EQ(RunProgram(Arguments(), "a\xff\n").code, 1);
 }
 
+TEST_F(ChatTest, ATurnThatTheServerCutsIsAnError) {
+  server_.FailGenerate({grpc::StatusCode::CANCELLED, "the turn was cancelled"});
+  const ProgramResult result = RunProgram(Arguments(), "one\ntwo\n");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.errors, "cascade: cancelled: the turn was cancelled\n");
+}
+
 TEST_F(ChatTest, CtrlCStopsTheReplyAndNotTheProgram) {
   TerminalProgram chat(Arguments());
   ASSERT_TRUE(chat.WaitFor("fake-model")) << chat.screen();

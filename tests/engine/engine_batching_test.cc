@@ -106,6 +106,22 @@ TEST_F(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
   EXPECT_EQ(engine_->SlotsFree(), 1);
 }
 
+// The engine slept on the turn behind two that ended without a step: they had taken the seat, or the slot, that it wanted.
+TEST_F(EngineBatchingTest, TurnsWithoutAStepDoNotHoldUpTheNext) {
+  options_.max_num_seqs = 1;
+  options_.num_slots = 1;
+  Start(Endless());
+  model_->Hold();
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  streams.push_back(MustSubmit(TextTurn("first", 1)));
+  model_->WaitUntilHeld();
+  for (int i = 0; i < 3; ++i) streams.push_back(MustSubmit(IdsTurn({7}, 0)));
+  streams.push_back(MustSubmit(TextTurn("last", 1)));
+  model_->ReleaseAll();
+  for (const auto& stream : streams) EXPECT_TRUE(Collect(*stream).status.ok());
+  EXPECT_EQ(engine_->SlotsFree(), 1);
+}
+
 TEST_F(EngineBatchingTest, AFullQueueRefuses) {
   options_.max_num_seqs = 1;
   options_.max_num_queued_requests = 2;

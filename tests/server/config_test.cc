@@ -145,6 +145,13 @@ TEST(Config, BadEnvironmentIsAnUnreadableValue) {
   EXPECT_THAT(parsed.output, HasSubstr("port"));
 }
 
+TEST(Config, BadChoiceInTheEnvironmentIsNotPassedOver) {
+  const Environment dtype("CASCADE_DTYPE", "int3");
+  const ParsedCommandLine parsed = Parse({});
+  EXPECT_EQ(parsed.exit, ExitCode::kUsage);
+  EXPECT_THAT(parsed.output, HasSubstr("--dtype"));
+}
+
 TEST(Config, HelpShowsFlagEnvironmentAndDefault) {
   const ParsedCommandLine parsed = Parse({"--help"}, false);
   EXPECT_EQ(parsed.exit, ExitCode::kOk);
@@ -202,6 +209,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--default-max-tokens", "-1"}, ExitCode::kConfig, "--default-max-tokens"},
         BadFlags{{"--max-prompt-bytes", "16777216"}, ExitCode::kConfig, "--max-prompt-bytes"},
         BadFlags{{"--drain-timeout", "-1"}, ExitCode::kConfig, "--drain-timeout"},
+        // What stands for "not given" inside cannot be given.
+        BadFlags{{"--cache-tokens", "0"}, ExitCode::kConfig, "--cache-tokens"},
+        BadFlags{{"--sub-caches", "0"}, ExitCode::kConfig, "--sub-caches"},
+        BadFlags{{"--sinks", "-1"}, ExitCode::kConfig, "--sinks"},
+        BadFlags{{"--stride", "0"}, ExitCode::kConfig, "--stride"},
+        BadFlags{{"--selection-group", "0"}, ExitCode::kConfig, "--selection-group"},
+        BadFlags{{"--cache-memory-bytes", "0"}, ExitCode::kConfig, "--cache-memory-bytes"},
         BadFlags{{"--sub-cache-tokens", "64,64", "--cache-tokens", "128"}, ExitCode::kConfig, "--sub-cache-tokens"},
         BadFlags{{"--sub-cache-tokens", "64,64", "--sub-caches", "2"}, ExitCode::kConfig, "--sub-cache-tokens"}));
 

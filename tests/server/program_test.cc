@@ -118,6 +118,7 @@ TEST(Program, ServesAndStopsCleanlyOnASignal) {
     ServerProcess server(Flags());
     const std::string address = server.WaitUntilReady();
     ASSERT_NE(address, "") << server.Output();
+    server.Signal(SIGPIPE);  // as when whoever read its log has gone
     const auto stub = v1::Cascade::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
     grpc::ClientContext context;
     v1::GenerateRequest request;

@@ -78,6 +78,7 @@ TEST(CascadeGeometryTest, RefusalsNameTheOptionAndTheNumbers) {
       {{.policy = "lru"}, 8192, {"--cache-policy", "cascade, paper or window", "lru"}},
       {{.policy = "window", .num_sub_caches = 4}, 8192, {"--cache-policy window", "--sub-caches"}},
       {{.policy = "window", .sub_cache_tokens = {64, 64}}, 8192, {"--cache-policy window"}},
+      {{.policy = "window", .selection = "both"}, 8192, {"--cache-policy window", "--selection both"}},
       {{.policy = "paper", .selection = "both"}, 8192, {"paper", "--selection"}},
       {{.policy = "paper", .selection_group = 4}, 8192, {"paper", "--selection-group"}},
       {{.cache_tokens = -5}, 8192, {"--cache-tokens", "-5"}},

@@ -182,6 +182,8 @@ const Case kCases[] = {
      [](auto& w) { w.SetString("llama.rope.scaling.type", "yarn"); }},
     {"rope scaling, older", kUnimplemented, "'llama.rope.scale_linear': found 4",
      [](auto& w) { w.SetFloat32("llama.rope.scale_linear", 4.0f); }},
+    {"rope scaling without its type, which is linear", kUnimplemented, "'llama.rope.scaling.factor': found 4",
+     [](auto& w) { w.SetFloat32("llama.rope.scaling.factor", 4.0f); }},
     {"experts", kUnimplemented, "'llama.expert_count': found 8", [](auto& w) { w.SetUint32("llama.expert_count", 8); }},
     {"split file", kUnimplemented, "'split.count': found 3", [](auto& w) { w.SetUint32("split.count", 3); }},
     {"more layers than tensors", kInvalid, "'llama.block_count': found 16777216",
@@ -253,7 +255,7 @@ TEST(GgufModel, RefusesWhatContradictsItself) {
     ExpectRefused(writer, test.code, test.words);
     ++ran;
   }
-  EXPECT_EQ(ran, 34);
+  EXPECT_EQ(ran, 35);
 }
 
 TEST(GgufModel, ReadsTheVocabulary) {

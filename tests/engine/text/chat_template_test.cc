@@ -11,6 +11,7 @@ namespace cascade {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kPlain[] =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
@@ -113,9 +114,9 @@ TEST(ChatTemplate, NamesTheBadMessage) {
   const auto chat_template = Create("chatml");
   const std::pair<std::vector<ChatMessage>, std::string> cases[] = {
       {{}, "messages: must not be empty"},
-      {{{"user", "a"}, {"tool", "b"}}, "messages[1].role: \"tool\""},
-      {{{"", "a"}}, "messages[0].role: missing"},
-      {{{"User", "a"}}, "messages[0].role: \"User\""},
+      {{{"user", "a"}, {"tool", "b"}}, "messages[1].role must be"},
+      {{{"", "a"}}, "messages[0].role must be"},
+      {{{"my secret", "a"}}, "messages[0].role must be"},
       {{{"user", "a"}, {"user", "ab\xFF"}}, "messages[1].content: invalid UTF-8 at byte 2"},
   };
   for (const auto& [messages, message] : cases) {
@@ -123,6 +124,7 @@ TEST(ChatTemplate, NamesTheBadMessage) {
                                        chat_template->RenderTurn(ReplyEnd::kCut, messages).status()}) {
       EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
       EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+      EXPECT_THAT(std::string(status.message()), Not(HasSubstr("secret")));
     }
   }
 }
