@@ -39,6 +39,8 @@ std::unique_ptr<Client> ConnectTo(const GlobalOptions& options, double wait_seco
   return nullptr;
 }
 
+std::string NotEmpty(const std::string& value) { return value.empty() ? "must not be empty" : ""; }
+
 int Fail(const grpc::Status& status) {
   PrintError(StatusText(status));
   return status.error_code() == grpc::StatusCode::UNAVAILABLE ? kExitUnreachable : kExitFailed;

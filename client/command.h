@@ -44,6 +44,9 @@ void AddTokenize(CLI::App& app, Command& chosen);
 // again for so long.
 std::unique_ptr<Client> ConnectTo(const GlobalOptions& options, double wait_seconds = 0);
 
+// For options whose empty value would mean that they were not given. "": fine.
+std::string NotEmpty(const std::string& value);
+
 // Prints the error and gives the exit code for it.
 int Fail(const grpc::Status& status);
 

@@ -108,6 +108,7 @@ void AddBench(CLI::App& app, Command& chosen) {
   command->add_option("--prompt-tokens", options->prompt_tokens, "tokens of each prompt (default 128)")
       ->check(CLI::Range(1, 1'000'000));
   flags->AddTo(*command);
+  command->get_option("--max-tokens")->description("tokens of each reply at most (default 64)");
   command->callback([=, &chosen] {
     chosen = [=](const GlobalOptions& global) {
       options->sampling = flags->Sampling();

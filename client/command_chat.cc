@@ -14,7 +14,7 @@ void AddChat(CLI::App& app, Command& chosen) {
       app.add_subcommand("chat", "Talk to the model; without a terminal, one message per line of standard input");
   command->fallthrough();
   command->add_option("--system", options->system, "what the model is told before the chat");
-  CLI::Option* session = command->add_option("--session", options->session_id, "go on in this session");
+  CLI::Option* session = command->add_option("--session", options->session_id, "go on in this session")->check(NotEmpty);
   command->add_flag("--keep", options->keep, "do not delete the session at the end")->excludes(session);
   flags->AddTo(*command);
   command->callback([=, &chosen] {

@@ -63,7 +63,7 @@ void AddGenerate(CLI::App& app, Command& chosen) {
   CLI::Option* chat =
       command->add_flag("--chat", options->chat, "the prompt is a user's message; the model's chat template applies");
   command->add_option("--system", options->system, "a system message before it")->needs(chat);
-  command->add_option("--session", options->session_id, "a turn of this session");
+  command->add_option("--session", options->session_id, "a turn of this session")->check(NotEmpty);
   command
       ->add_flag("--special", options->special,
                  "control tokens in the prompt, such as <|im_start|>, are not plain text")

@@ -21,7 +21,7 @@ std::string Sheet(const v1::ServerInfo& info, const std::string& address) {
                         " key-value heads, vocabulary " + WithCommas(info.vocabulary_size()) + ", trained on " +
                         WithCommas(info.max_position_embeddings()) + " positions" +
                         (info.has_chat_template() ? "" : ", no chat template")});
-  table.AddRow({"device", info.device() + ", " + info.dtype() + ", cache in " + info.kv_cache_dtype()});
+  table.AddRow({"device", info.device() + ", " + info.kv_cache_dtype() + " keys and values"});
   table.AddRow({"cache", Describe(info.geometry())});
   table.AddRow({"sessions", WithCommas(info.sessions_free()) + " of " + WithCommas(info.max_num_sessions()) +
                                 " free, " + Bytes(info.session_bytes()) + " each"});

@@ -135,7 +135,7 @@ void AddScore(CLI::App& app, Command& chosen) {
   command->add_option("file", options->file, "a text file in UTF-8; - reads standard input")->required();
   command->add_option("--tokens", options->tokens, "only its first N tokens")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  CLI::Option* session = command->add_option("--session", options->session_id, "go on in this session");
+  CLI::Option* session = command->add_option("--session", options->session_id, "go on in this session")->check(NotEmpty);
   command->add_flag("--keep", options->keep, "score in a new session, and keep it: \"cascade inspect\" draws it")
       ->excludes(session);
   command->add_option("--json", options->json, "write ids and logarithms of probability of all tokens to this file");

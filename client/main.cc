@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 #include "client/command.h"
 #include "client/terminal.h"
@@ -21,12 +22,20 @@ constexpr char kFooter[] =
     "\"cascade COMMAND --help\" tells more. NO_COLOR in the environment turns colours off.";
 
 int Main(int argc, char** argv) {
+  // gRPC's own lines; errors reach the user by their status. Whoever sets the variable sees them.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
   CLI::App app("Talks to a Cascade server: language models whose chats never end.", "cascade");
   app.footer(kFooter);
   app.set_version_flag("--version", "cascade " CASCADE_VERSION);
   app.require_subcommand(1);
   app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
-    return "cascade: " + WithoutControls(error.what()) + " (see " + failed->get_name() + " --help)\n";
+    std::string what = error.what();
+    // "A subcommand is required" would hide which word is not one.
+    const std::vector<std::string> surplus = failed->remaining(/*recurse=*/true);
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !surplus.empty()) {
+      what = "there is no command or option " + surplus.front();
+    }
+    return "cascade: " + WithoutControls(what) + " (see " + failed->get_name() + " --help)\n";
   });
 
   GlobalOptions options;

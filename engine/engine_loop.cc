@@ -1,5 +1,7 @@
 #include "engine/engine_loop.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -135,6 +137,10 @@ void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& t
   if (entry.num_scores > 0) {
     const auto scores = std::span<const kernels::TokenScore>(result_.scores)
                             .subspan(static_cast<size_t>(entry.first_score), static_cast<size_t>(entry.num_scores));
+    if (std::any_of(scores.begin(), scores.end(), [](const auto& score) { return std::isnan(score.logprob); })) {
+      Fail(std::move(turn), absl::InternalError("the model's logits are not finite"));
+      return;
+    }
     turn->AddScores(turn->Targets(entry.rows), scores);
   }
   turn->Fed(entry.rows);

@@ -4,9 +4,9 @@
 // or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for one-shot
 // turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds). So a cancel or a
 // deadline takes effect in the round after it, at most one step later. The thread sleeps only when nothing runs; then
-// nothing waits either, because a slot stays free of sessions, an idle engine has all its seats, and a turn that needs no
-// step takes neither: only a caller can wake it. A turn's session is given back before its last delta is pushed: who reads that can go on with the session at
-// once.
+// nothing waits either, because a slot stays free of sessions, an idle engine has all its seats, and a turn that needs
+// no step takes neither: only a caller can wake it. A turn's session is given back before its last delta is pushed: who
+// reads that can go on with the session at once.
 #pragma once
 
 #include <atomic>

@@ -62,7 +62,7 @@ CLI::Validator ByteSize() {
         }
         const std::string unit = text.substr(digits);
         const auto found = units.find(unit.empty() ? "B" : unit);
-        if (digits == 0 || found == units.end()) return "is a number of bytes, or with KiB, MiB, GiB or TiB";
+        if (digits == 0 || found == units.end()) return "expected a number of bytes, or one with KiB, MiB, GiB or TiB";
         if (value > (uint64_t{1} << 60) / found->second) return "too large";
         text = std::to_string(value * found->second);
         return "";
@@ -188,6 +188,7 @@ absl::Status ServerConfig::Validate() const {
     if (!status.ok()) return status;
   }
   if (model.empty()) return Bad("model", "is empty");
+  if (host.empty()) return Bad("host", "is empty");
   if (max_num_batched_tokens < max_num_seqs) {
     return Bad("max-num-batched-tokens", absl::StrCat(max_num_batched_tokens, " is less than --max-num-seqs (",
                                                       max_num_seqs, "): a step could not serve every turn"));

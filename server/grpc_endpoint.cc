@@ -74,7 +74,8 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Endpoint
   endpoint->server_ = builder.BuildAndStart();
   if (endpoint->server_ == nullptr || endpoint->port_ == 0) {
     return ExitError(ExitCode::kPortInUse,
-                     absl::StrCat("--port: cannot listen on ", address, "; it is in use or not allowed"));
+                     absl::StrCat("--host, --port: cannot listen on ", address,
+                                  "; it is in use, not allowed or no address of this machine"));
   }
   endpoint->server_->GetHealthCheckService()->SetServingStatus("liveness", true);
   endpoint->SetReady(true);

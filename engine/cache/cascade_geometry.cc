@@ -236,6 +236,11 @@ absl::StatusOr<CascadeGeometry> MakeGeometry(const GeometryOptions& options, int
   if (cache_tokens == 0) {
     cache_tokens = kMaxDefaultCacheTokens;
     while (cache_tokens > 1 && !Works(options, *resolved, cache_tokens, max_positions)) cache_tokens /= 2;
+    if (!Works(options, *resolved, cache_tokens, max_positions)) {
+      return Invalid(absl::StrCat("--cache-tokens: no power of two fits the other options and the model's context of ",
+                                  max_positions, "; ",
+                                  NearestValid(options, *resolved, kMaxDefaultCacheTokens, max_positions)));
+    }
   }
   const int n = resolved->num_sub_caches;
   if (cache_tokens < n || cache_tokens % n != 0) {

@@ -101,6 +101,7 @@ TEST(Commands, WrongArgumentsAre64InOneLine) {
       {"generate", "x", "--temperature", "warm"},
       {"generate", "x", "--system", "needs --chat"},
       {"generate", "x", "--seed", "-1"},
+      {"generate", "x", "--session", ""},
       {"chat", "--keep", "--session", "abc"},
       {"chat", "surplus"},
       {"score", "x", "--tokens", "0"},
@@ -121,6 +122,11 @@ TEST(Commands, WrongArgumentsAre64InOneLine) {
     EXPECT_THAT(result.errors, AllOf(StartsWith("cascade: "), EndsWith("--help)\n"))) << line;
     EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
   }
+}
+
+TEST(Commands, AnUnknownCommandIsNamed) {
+  EXPECT_THAT(RunProgram({"frobnicate"}).errors, HasSubstr("no command or option frobnicate"));
+  EXPECT_THAT(RunProgram({"sessions", "frobnicate"}).errors, HasSubstr("frobnicate"));
 }
 
 TEST(Commands, HelpAndVersionAreNoErrors) {

@@ -106,7 +106,8 @@ TEST_F(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
   EXPECT_EQ(engine_->SlotsFree(), 1);
 }
 
-// The engine slept on the turn behind two that ended without a step: they had taken the seat, or the slot, that it wanted.
+// The engine once slept on the turn behind some that ended without a step: they had taken the seat, or the slot, that
+// it wanted.
 TEST_F(EngineBatchingTest, TurnsWithoutAStepDoNotHoldUpTheNext) {
   options_.max_num_seqs = 1;
   options_.num_slots = 1;

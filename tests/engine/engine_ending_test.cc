@@ -180,6 +180,19 @@ TEST_F(EngineEndingTest, NanLogitsEndTheirTurnOnly) {
   EXPECT_EQ(Collect(*well).text, std::string(20, 'a'));
 }
 
+TEST_F(EngineEndingTest, NanScoresEndTheirTurn) {
+  Start([](std::span<const int32_t> ids, std::span<float> logits) {
+    std::fill(logits.begin(), logits.end(), ids.size() > 5 ? NAN : 1.0f);
+  });
+  const std::string session = NewSession();
+  EXPECT_TRUE(Finish(ScoreTurn({1, 2, 3}, session)).status.ok());
+  const TurnDelta failed = Finish(ScoreTurn({4, 5, 6, 7, 8}, session));
+  EXPECT_EQ(failed.status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(failed.token_ids, ::testing::Each(::testing::Lt(8)));
+  EXPECT_EQ(SubmitCode(TextTurn("x", 1, session)), absl::StatusCode::kNotFound);
+  EXPECT_EQ(engine_->SlotsFree(), 4);
+}
+
 TEST_F(EngineEndingTest, AfterStopAdmissionNothingNewComesInAndDrainWaits) {
   Start(Endless());
   const std::string session = NewSession();

@@ -199,6 +199,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--cache-memory-bytes", "99999999999999999999999"}, ExitCode::kUsage, "--cache-memory-bytes"},
         BadFlags{{"--cache-memory-bytes", "9999999TiB"}, ExitCode::kUsage, "--cache-memory-bytes"},
         BadFlags{{"--sub-cache-tokens", "512,x"}, ExitCode::kUsage, "--sub-cache-tokens"},
+        BadFlags{{"--host", ""}, ExitCode::kConfig, "--host"},
         BadFlags{{"--port", "65536"}, ExitCode::kConfig, "--port"},
         BadFlags{{"--port", "-1"}, ExitCode::kConfig, "--port"},
         BadFlags{{"--max-num-seqs", "0"}, ExitCode::kConfig, "--max-num-seqs"},

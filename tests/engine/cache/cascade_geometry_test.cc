@@ -81,6 +81,8 @@ TEST(CascadeGeometryTest, RefusalsNameTheOptionAndTheNumbers) {
       {{.policy = "window", .selection = "both"}, 8192, {"--cache-policy window", "--selection both"}},
       {{.policy = "paper", .selection = "both"}, 8192, {"paper", "--selection"}},
       {{.policy = "paper", .selection_group = 4}, 8192, {"paper", "--selection-group"}},
+      {{.stride = 3}, 8192, {"--cache-tokens: no power of two", "no size is valid"}},
+      {{.stride = 24}, 8192, {"--cache-tokens: no power of two", "nearest valid: 4032 or"}},
       {{.cache_tokens = -5}, 8192, {"--cache-tokens", "-5"}},
       {{.cache_tokens = 1001}, 8192, {"--cache-tokens 1001", "4 equal sub-caches", "nearest valid: 992 or 1024"}},
       {{.cache_tokens = 1004}, 8192, {"--cache-tokens 1004", "251", "nearest valid: 992 or 1024"}},
