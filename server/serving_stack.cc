@@ -125,17 +125,17 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
   if (!backend.ok()) return backend.status();
   stack->backend = *std::move(backend);
 
-  auto source = OpenModel(config.model);
+  // The weights are copied in another layout, so the file is unmapped at the end of this function.
+  const auto source = OpenModel(config.model);
   if (!source.ok()) return ExitError(ExitCode::kModel, absl::StrCat("--model: ", Text(source.status())));
-  stack->source = *std::move(source);
-  const ModelConfig& model_config = stack->source->config();
+  const ModelConfig& model_config = (*source)->config();
 
-  auto tokenizer = CreateTokenizer(stack->source->vocabulary());
+  auto tokenizer = CreateTokenizer((*source)->vocabulary());
   if (!tokenizer.ok()) {
     return ExitError(ExitCode::kModel, absl::StrCat("--model: ", config.model, ": ", Text(tokenizer.status())));
   }
   stack->tokenizer = *std::move(tokenizer);
-  auto chat_template = OpenChatTemplate(config, *stack->source);
+  auto chat_template = OpenChatTemplate(config, **source);
   if (!chat_template.ok()) return chat_template.status();
   stack->chat_template = *std::move(chat_template);
 
@@ -147,7 +147,7 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
   const auto num_slots = PlanSlots(memory, slot_bytes, config.max_num_sessions);
   if (!num_slots.ok()) return num_slots.status();
 
-  auto model = LoadModel(*stack->source, *geometry, kv_type, *num_slots,
+  auto model = LoadModel(**source, *geometry, kv_type, *num_slots,
                          static_cast<int>(config.max_num_batched_tokens), *stack->backend);
   if (!model.ok()) return model.status();
   stack->model = *std::move(model);

@@ -7,7 +7,6 @@
 #include "absl/status/statusor.h"
 #include "cascade/v1/cascade.pb.h"
 #include "engine/engine.h"
-#include "engine/model/model_source.h"
 #include "kernels/backend.h"
 #include "server/config.h"
 
@@ -16,7 +15,6 @@ namespace cascade {
 // Owns all of it; members are destroyed in reverse, the engine first.
 struct ServingStack {
   std::unique_ptr<kernels::Backend> backend;
-  std::unique_ptr<ModelSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat_template;  // null when the model has none that is known
   std::unique_ptr<Llama> model;
