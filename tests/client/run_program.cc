@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include <array>
 #include <cerrno>
@@ -81,12 +83,49 @@ ProgramResult RunProgram(const std::vector<std::string>& arguments, const std::s
   return result;
 }
 
+namespace {
+
+// A root directory without a devpts has no pseudo terminals (a bare chroot); who may mount gets one for himself.
+int OpenPrivateTerminal() {
+  char folder[] = "/tmp/cascade-pts-XXXXXX";
+  if (mkdtemp(folder) == nullptr) return -1;
+  int terminal = -1;
+  if (mount("devpts", folder, "devpts", 0, "newinstance,ptmxmode=0666,mode=0620") == 0) {
+    terminal = open((std::string(folder) + "/ptmx").c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    umount2(folder, MNT_DETACH);
+  }
+  rmdir(folder);
+  return terminal;
+}
+
+// The master side, unlocked; -1 and errno if there is none.
+int OpenTerminal() {
+  int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (terminal < 0) terminal = OpenPrivateTerminal();
+  const int unlocked = 0;
+  if (terminal >= 0) ioctl(terminal, TIOCSPTLCK, &unlocked);
+  return terminal;
+}
+
+}  // namespace
+
 TerminalProgram::TerminalProgram(const std::vector<std::string>& arguments) {
   winsize size{};
   size.ws_col = 100;
   size.ws_row = 40;
-  pid_ = forkpty(&terminal_, nullptr, nullptr, &size);
-  if (pid_ == 0) Execute(arguments);
+  terminal_ = OpenTerminal();
+  const int own_side = terminal_ < 0 ? -1 : ioctl(terminal_, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (own_side < 0) {
+    std::perror("no pseudo terminal");
+    return;
+  }
+  ioctl(own_side, TIOCSWINSZ, &size);
+  pid_ = fork();
+  if (pid_ == 0) {
+    login_tty(own_side);
+    Execute(arguments);
+  }
+  close(own_side);
 }
 
 TerminalProgram::~TerminalProgram() {
