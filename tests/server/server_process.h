@@ -65,7 +65,10 @@ class ServerProcess {
     return "";
   }
 
-  void Signal(int signal) const { kill(child_, signal); }
+  // Nothing when it has ended: kill(-1) would reach every process of this user.
+  void Signal(int signal) const {
+    if (child_ > 0) kill(child_, signal);
+  }
 
   // Its exit code; -signal when a signal ended it.
   int Wait() {
