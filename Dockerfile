@@ -16,7 +16,7 @@ FROM debian:bookworm-slim
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libabsl20220623 libgrpc++1.51 libhwy1 libpcre2-8-0 libprotobuf32 \
-        libspdlog1.10 \
+        libspdlog1.10 libutf8proc2 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/build/cpu-release/bin/cascade-server /src/build/cpu-release/bin/cascade /usr/local/bin/
 USER 65532:65532

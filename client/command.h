@@ -36,6 +36,7 @@ void AddChat(CLI::App& app, Command& chosen);
 void AddGenerate(CLI::App& app, Command& chosen);
 void AddInfo(CLI::App& app, Command& chosen);
 void AddInspect(CLI::App& app, Command& chosen);
+void AddModel(CLI::App& app, Command& chosen);
 void AddScore(CLI::App& app, Command& chosen);
 void AddSessions(CLI::App& app, Command& chosen);
 void AddTokenize(CLI::App& app, Command& chosen);

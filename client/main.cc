@@ -1,4 +1,4 @@
-// The program `cascade`: talks to a Cascade server from the command line.
+// The program `cascade`: talks to a Cascade server from the command line, and reads model files.
 //
 // Exit codes: 0 done; 1 the server or a file said no; 64 wrong arguments; 69 the server cannot be reached or is
 // leaving; 130 interrupted.
@@ -55,6 +55,7 @@ int Main(int argc, char** argv) {
   AddTokenize(app, command);
   AddBench(app, command);
   AddInfo(app, command);
+  AddModel(app, command);
 
   for (int i = 1; i < argc; ++i) {
     if (!FirstInvalidUtf8(argv[i])) continue;

@@ -9,6 +9,8 @@ find_package(spdlog 1.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(hwy 1.0.3 REQUIRED CONFIG)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8>=10.40)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc>=2.5)  # 2.8 calls itself 2.6 there
 if(CASCADE_TESTS)
   find_package(GTest 1.12 REQUIRED)
 endif()
+include(${CMAKE_CURRENT_LIST_DIR}/sentencepiece.cmake)

@@ -108,7 +108,8 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
     setup.reply_end = session->reply_end;
   }
   absl::StatusOr<std::vector<int32_t>> prompt =
-      EncodePrompt(request, setup.cache.position(), setup.reply_end, tokenizer_, chat_template_);
+      EncodePrompt(request, {setup.cache.position(), setup.reply_end, setup.cache.pending.value_or(-1)}, tokenizer_,
+                   chat_template_);
   if (!prompt.ok()) return prompt.status();
 
   setup.from_messages = std::holds_alternative<std::vector<ChatMessage>>(request.prompt);

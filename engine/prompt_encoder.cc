@@ -1,5 +1,6 @@
 #include "engine/prompt_encoder.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,14 +16,25 @@ absl::Status Named(const char* field, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(field, status.message()));
 }
 
-absl::StatusOr<Ids> EncodeMessages(const std::vector<ChatMessage>& messages, int64_t position, ReplyEnd last_reply,
-                                   const Tokenizer& tokenizer, const ChatTemplate& chat_template) {
-  const auto pieces = position == 0 ? chat_template.Render(messages, /*add_generation_prompt=*/true)
-                                    : chat_template.RenderTurn(last_reply, messages);
-  if (!pieces.ok()) return Named("prompt.", pieces.status());
-  auto ids = EncodePieces(tokenizer, *pieces);
-  if (!ids.ok()) return Named("prompt.messages: ", ids.status());
-  return ids;
+TextStart StartAt(const PromptPlace& place, const Tokenizer& tokenizer) {
+  if (place.position == 0) return TextStart::kText;
+  return place.last_id >= 0 && tokenizer.IsControl(place.last_id) ? TextStart::kAfterControl : TextStart::kInside;
+}
+
+absl::StatusOr<std::vector<TemplatePiece>> RenderMessages(const std::vector<ChatMessage>& messages, bool on_session,
+                                                          const PromptPlace& place, const ChatTemplate& chat_template) {
+  if (place.position > 0) return chat_template.RenderTurn(place.last_reply, place.last_id, messages);
+  if (on_session) {
+    if (absl::Status status = chat_template.CheckFirstTurn(messages); !status.ok()) return status;
+  }
+  return chat_template.Render(messages, /*add_generation_prompt=*/true);
+}
+
+// What every session begins with, unless the template writes it itself.
+void AddStart(const Tokenizer& tokenizer, Ids* ids) {
+  const Ids& start = tokenizer.start_ids();
+  if (ids->size() >= start.size() && std::equal(start.begin(), start.end(), ids->begin())) return;
+  ids->insert(ids->begin(), start.begin(), start.end());
 }
 
 bool IsEmpty(const Prompt& prompt) {
@@ -31,37 +43,40 @@ bool IsEmpty(const Prompt& prompt) {
   return std::get<std::vector<ChatMessage>>(prompt).empty();
 }
 
-absl::StatusOr<Ids> EncodeNonEmpty(const TurnRequest& request, int64_t position, ReplyEnd last_reply,
-                                   const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
+absl::StatusOr<Ids> EncodeNonEmpty(const TurnRequest& request, const PromptPlace& place, const Tokenizer& tokenizer,
+                                   const ChatTemplate* chat_template) {
   if (const auto* ids = std::get_if<Ids>(&request.prompt)) return *ids;
-  absl::StatusOr<Ids> ids;
+  const TextStart start = StartAt(place, tokenizer);
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
-    ids = tokenizer.Encode(text->text, text->parse_special);
+    auto ids = tokenizer.EncodeAt(start, text->text, text->parse_special);
     if (!ids.ok()) return Named("prompt.text: ", ids.status());
-  } else {
-    CASCADE_CHECK(chat_template != nullptr);  // ValidateTurn
-    ids = EncodeMessages(std::get<std::vector<ChatMessage>>(request.prompt), position, last_reply, tokenizer,
-                         *chat_template);
-    if (!ids.ok()) return ids.status();
+    if (place.position == 0) ids->insert(ids->begin(), tokenizer.start_ids().begin(), tokenizer.start_ids().end());
+    return ids;
   }
-  if (position == 0) ids->insert(ids->begin(), tokenizer.start_ids().begin(), tokenizer.start_ids().end());
+  CASCADE_CHECK(chat_template != nullptr);  // ValidateTurn
+  const auto& messages = std::get<std::vector<ChatMessage>>(request.prompt);
+  const auto pieces = RenderMessages(messages, !request.session_id.empty(), place, *chat_template);
+  if (!pieces.ok()) return Named("prompt.", pieces.status());
+  auto ids = EncodePieces(tokenizer, *pieces, start);
+  if (!ids.ok()) return Named("prompt.messages: ", ids.status());
+  if (place.position == 0) AddStart(tokenizer, &*ids);
   return ids;
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const TurnRequest& request, int64_t position, ReplyEnd last_reply,
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const TurnRequest& request, const PromptPlace& place,
                                                   const Tokenizer& tokenizer, const ChatTemplate* chat_template) {
   Ids ids;
   if (!IsEmpty(request.prompt)) {
-    absl::StatusOr<Ids> encoded = EncodeNonEmpty(request, position, last_reply, tokenizer, chat_template);
+    absl::StatusOr<Ids> encoded = EncodeNonEmpty(request, place, tokenizer, chat_template);
     if (!encoded.ok()) return encoded.status();
     ids = *std::move(encoded);
   }
-  if (position == 0 && ids.empty()) {
+  if (place.position == 0 && ids.empty()) {
     return absl::InvalidArgumentError("prompt must not be empty: only a session that has tokens goes on without one");
   }
-  if (request.kind == TurnKind::kScore && ids.size() < (position == 0 ? 2 : 1)) {
+  if (request.kind == TurnKind::kScore && ids.size() < (place.position == 0 ? 2 : 1)) {
     return absl::InvalidArgumentError(
         "prompt must have at least two tokens to score, or one on a session that has tokens");
   }

@@ -11,11 +11,19 @@
 
 namespace cascade {
 
-// `position` and `last_reply` are the session's; 0 and kNone for a new or one-shot one. A session's first text or
-// messages get the tokenizer's start ids; token ids are taken as they are. Messages need `chat_template` (may be null
-// else): the first turn is rendered whole, a later one as what it adds. INVALID_ARGUMENT names the field; an empty
-// prompt is one at position 0, and a Score with nothing to score. Any thread; time is linear in the prompt.
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const TurnRequest& request, int64_t position, ReplyEnd last_reply,
+// Where a session stands; as it is here for a new or one-shot one.
+struct PromptPlace {
+  int64_t position = 0;
+  ReplyEnd last_reply = ReplyEnd::kNone;
+  int32_t last_id = -1;  // the session's last token; -1 at position 0
+};
+
+// A session's first text or messages get the tokenizer's start ids, where the template has not written them; token ids
+// are taken as they are. Messages need `chat_template` (may be null else): the first turn is rendered whole, a later
+// one as what it adds. INVALID_ARGUMENT names the field; an empty prompt is one at position 0, and a Score with nothing
+// to score. FAILED_PRECONDITION: the template does not allow these messages on a session. Any thread; time is linear in
+// the prompt.
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const TurnRequest& request, const PromptPlace& place,
                                                   const Tokenizer& tokenizer, const ChatTemplate* chat_template);
 
 }  // namespace cascade

@@ -61,7 +61,7 @@ absl::Status ValidateIds(const std::vector<int32_t>& ids, const TurnLimits& limi
 
 absl::Status ValidateMessages(const std::vector<ChatMessage>& messages, TurnKind kind, const TurnLimits& limits) {
   if (kind == TurnKind::kScore) return Invalid("prompt.messages must not be set: what is scored is text or token_ids");
-  if (!limits.has_chat_template) return Invalid("prompt.messages must not be set: the model has no chat template");
+  if (!limits.has_chat_template) return Invalid("prompt.messages must not be set: the server has no chat template");
   int64_t bytes = 0;
   for (const ChatMessage& message : messages)
     bytes += static_cast<int64_t>(message.role.size() + message.content.size());

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,11 +35,12 @@ struct HostWeight {
   int64_t cols = 0;
 };
 
-// out (+)= x * weight^T.
+// out (+)= x * weight^T (+ bias).
 struct LinearTarget {
   WeightId weight;
-  TensorView out;           // [x.rows, weight rows]
-  bool accumulate = false;  // add to out instead of overwriting it
+  TensorView out;                       // [x.rows, weight rows]
+  bool accumulate = false;              // add to out instead of overwriting it
+  std::optional<WeightId> bias = {};    // [1, weight rows], added to every row; not with accumulate
 };
 
 // The part of a session's cache that one slice sees in one segment: `count` consecutive slots from `first_slot` on,

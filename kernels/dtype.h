@@ -7,11 +7,27 @@
 
 namespace cascade::kernels {
 
-enum class DType : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0 };
+enum class DType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kIQ4_NL,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+};
+inline constexpr int kNumDTypes = static_cast<int>(DType::kQ6_K) + 1;
 
-// Elements that share one storage block: 1 for floats, 32 for the quantised types.
+// Elements that share one storage block: 1 for floats, 32 for the plain quantised types, 256 for the K types.
 int BlockElements(DType type);
-// Bytes of one block: Q4_0 is {f16 d; 16 bytes of nibbles}, Q4_1 {f16 d; f16 m; 16}, Q8_0 {f16 d; 32 x int8}.
+// Bytes of one block; kernels/quant_block.cc knows what is in them.
 int BlockBytes(DType type);
 // Bytes of a row of `elements`, which is a multiple of BlockElements.
 size_t RowBytes(DType type, int64_t elements);

@@ -19,7 +19,8 @@ ARROWS = {
     "kernels/cuda/sm90": ["kernels/base", "kernels", "kernels/cuda"],
     "kernels/cuda_stub": ["kernels/base", "kernels"],
     "engine/base": ["kernels/base"],
-    "engine/text": ["kernels/base", "engine/base"],
+    "engine/text/jinja": ["kernels/base"],
+    "engine/text": ["kernels/base", "engine/base", "engine/text/jinja"],
     "engine/cache": ["kernels/base", "kernels", "engine/base"],
     "engine/model": ["kernels/base", "kernels", "engine/base", "engine/text", "engine/cache"],
     # turn_request.h is plain values, what a caller asks; the folders below the engine may read them.
@@ -30,6 +31,9 @@ ARROWS = {
                "engine/schedule", "engine/session"],
     "server": ["proto", "kernels/base", "kernels", "engine", "engine/base", "engine/text", "engine/cache", "engine/model"],
     "client": ["proto"],
+    # Commands that read model files themselves. The client library knows nothing of them.
+    "client/offline": ["proto", "client", "kernels/base", "kernels", "engine/base", "engine/text", "engine/cache",
+                       "engine/model"],
     "tests": None,  # everything
 }
 
@@ -39,7 +43,8 @@ LIBRARIES = [
     (re.compile(r"(grpcpp|grpc)/"), ["server", "client"]),
     (re.compile(r"google/(protobuf|rpc)/"), ["server", "client"]),
     (re.compile(r"hwy/"), ["kernels/cpu"]),
-    (re.compile(r"pcre2"), ["engine/text"]),
+    (re.compile(r"(pcre2|utf8proc)"), ["engine/text"]),
+    (re.compile(r"(sentencepiece_\w+|model_factory|model_interface|normalizer)(\.pb)?\.h"), ["engine/text"]),
     (re.compile(r"nlohmann/"), ["engine/model", "engine/text", "server", "client"]),
     (re.compile(r"spdlog/"), ["server"]),
     (re.compile(r"CLI/"), ["server", "client"]),
@@ -114,7 +119,7 @@ def check(root):
 def self_test():
     good = {"kernels/backend.h": "", "kernels/cpu/linear.cc": '#include "hwy/highway.h"\n#include "kernels/backend.h"\n',
             "kernels/cuda/attend.cu": "#include <cuda_runtime.h>\n", "engine/engine.h": '#include "kernels/backend.h"\n',
-            "engine/text/tokenizer.cc": "#include <pcre2.h>\n", "server/main.cc": '#include "cascade/v1/cascade.pb.h"\n',
+            "engine/text/tokenizer.cc": "#include <pcre2.h>\n#include \"normalizer.h\"\n", "server/main.cc": '#include "cascade/v1/cascade.pb.h"\n',
             "client/main.cc": "#include <grpcpp/grpcpp.h>\n", "tests/all_test.cc": '#include "kernels/backend.h"\n'}
     bad = {"kernels/cpu/a.cc": '#include "engine/engine.h"\n', "kernels/b.cc": '#include "kernels/cpu/c.h"\n',
            "engine/c.cc": "#include <grpcpp/grpcpp.h>\n", "engine/cache/d.cc": '#include "engine/engine.h"\n',
@@ -122,7 +127,8 @@ def self_test():
            "server/g.cc": '#include "client/main.h"\n', "kernels/cpu/h.cc": "#include <cuda_runtime.h>\n",
            "engine/model/i.cc": '#include "google/protobuf/message.h"\n', "engine/j.cc": '#include "hwy/highway.h"\n',
            "server/k.cc": '#include "engine/no_such_file.h"\n', "server/l.cc": '#include "kernels/cpu/c.h"\n',
-           "client/m.cc": "\n" * (MAX_LINES + 1), "engine/n.h": "int x;\n", "engine/text/o.cc": "#include <spdlog/spdlog.h>\n"}
+           "client/m.cc": "\n" * (MAX_LINES + 1), "engine/n.h": "int x;\n", "engine/text/o.cc": "#include <spdlog/spdlog.h>\n",
+           "engine/model/p.cc": '#include "sentencepiece_processor.h"\n'}
     files = {**good, **bad, "kernels/cpu/c.h": "", "client/main.h": ""}
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/text/builtin_templates.h"
 #include "server/version.h"
 
 namespace cascade {
@@ -78,7 +79,9 @@ void DeclareModelFlags(Flags& flags, ServerConfig& config) {
                "Activations that meet quantised weights; auto: int16, as good as float32; int8 reads prompts faster");
   flags.Choice("kv-cache-dtype", config.kv_cache_dtype, {"auto", "float16", "float32"},
                "Type of cached keys and values; auto: float32 with --dtype float32, else float16");
-  flags.Add("chat-template", config.chat_template, "A built-in chat template (chatml)", "the model's own");
+  flags.Add("chat-template", config.chat_template,
+            absl::StrCat("The chat template: a file of Jinja, a built-in one (", BuiltinTemplateNames(), "), or none"),
+            "the model's own");
   flags.Add("threads", config.threads, "Threads for arithmetic; 0: one per hardware thread");
 }
 

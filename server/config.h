@@ -32,7 +32,7 @@ struct ServerConfig {
   int64_t max_prompt_bytes = 8 << 20;
   int64_t drain_timeout = 30;  // seconds
   bool reflection = true;
-  std::string chat_template;  // "": the model's
+  std::string chat_template;  // a file, a built-in name, "none"; "": the model's
   int64_t threads = 0;        // 0: one per hardware thread
 
   // Ranges, and flags against each other. An ExitError (kConfig) that names the flag.

@@ -10,6 +10,7 @@
 #include "kernels/cpu_backend.h"
 #include "kernels/cuda_backend.h"
 #include "server/capacity.h"
+#include "server/chat_template_choice.h"
 #include "server/convert.h"
 #include "server/version.h"
 
@@ -37,20 +38,6 @@ absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const ServerConfig&
 kernels::DType CacheType(const ServerConfig& config) {
   const bool wide = config.kv_cache_dtype == "float32" || (config.kv_cache_dtype == "auto" && config.float32());
   return wide ? kernels::DType::kF32 : kernels::DType::kF16;
-}
-
-absl::StatusOr<std::unique_ptr<ChatTemplate>> OpenChatTemplate(const ServerConfig& config, const ModelSource& source) {
-  if (!config.chat_template.empty()) {
-    auto chat_template = CreateChatTemplate(config.chat_template);
-    if (chat_template.ok()) return chat_template;
-    return ExitError(ExitCode::kConfig, absl::StrCat("--chat-template: ", Text(chat_template.status())));
-  }
-  if (source.chat_template().empty()) return nullptr;
-  auto chat_template = CreateChatTemplate(source.chat_template());
-  if (chat_template.ok()) return chat_template;
-  // Text and token ids can be served without it.
-  spdlog::warn("the model's chat template is not used: {}", Text(chat_template.status()));
-  return nullptr;
 }
 
 // kModel for what the file says, kConfig for what the operator chose, kDevice for what the machine has not.
@@ -103,6 +90,7 @@ v1::ServerInfo MakeInfo(const ServerConfig& config, const ModelConfig& model, co
   info.set_default_max_tokens(options.default_max_tokens);
   info.set_max_prompt_bytes(options.max_prompt_bytes);
   info.set_has_chat_template(stack.chat_template != nullptr);
+  info.set_sessions_take_messages(stack.chat_template != nullptr && stack.chat_template->sessions().ok());
   return info;
 }
 
@@ -135,7 +123,8 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
     return ExitError(ExitCode::kModel, absl::StrCat("--model: ", config.model, ": ", Text(tokenizer.status())));
   }
   stack->tokenizer = *std::move(tokenizer);
-  auto chat_template = OpenChatTemplate(config, **source);
+  auto chat_template = OpenChatTemplate(config.chat_template, (*source)->chat_template(), *stack->tokenizer,
+                                        Clock::Real());
   if (!chat_template.ok()) return chat_template.status();
   stack->chat_template = *std::move(chat_template);
 

@@ -16,7 +16,7 @@ namespace cascade {
 struct ServingStack {
   std::unique_ptr<kernels::Backend> backend;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat_template;  // null when the model has none that is known
+  std::unique_ptr<ChatTemplate> chat_template;  // may be null
   std::unique_ptr<Llama> model;
   std::unique_ptr<Engine> engine;
   v1::ServerInfo info;  // sessions_free is left to the calls

@@ -52,9 +52,11 @@ absl::Status RunDetokenize(const ServiceContext& context, const v1::DetokenizeRe
 
 absl::Status RunApplyChatTemplate(const ServiceContext& context, v1::ApplyChatTemplateRequest& request,
                                   v1::ApplyChatTemplateResponse* response) {
-  if (context.chat_template == nullptr) return absl::FailedPreconditionError("the model has no chat template");
+  if (context.chat_template == nullptr) return absl::FailedPreconditionError("the server has no chat template");
   int64_t bytes = 0;
-  for (const v1::Message& message : request.messages()) bytes += static_cast<int64_t>(message.content().size());
+  for (const v1::Message& message : request.messages()) {
+    bytes += static_cast<int64_t>(message.role().size() + message.content().size());
+  }
   const absl::Status status = CheckBytes("messages", bytes, context.engine.options().max_prompt_bytes);
   if (!status.ok()) return status;
   const bool add_generation_prompt = !request.has_add_generation_prompt() || request.add_generation_prompt();

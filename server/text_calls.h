@@ -12,7 +12,7 @@ absl::Status RunTokenize(const ServiceContext& context, const v1::TokenizeReques
                          v1::TokenizeResponse* response);
 absl::Status RunDetokenize(const ServiceContext& context, const v1::DetokenizeRequest& request,
                            v1::DetokenizeResponse* response);
-// FAILED_PRECONDITION when the model has no template.
+// FAILED_PRECONDITION when there is no template.
 absl::Status RunApplyChatTemplate(const ServiceContext& context, v1::ApplyChatTemplateRequest& request,
                                   v1::ApplyChatTemplateResponse* response);
 

@@ -35,8 +35,19 @@ class Mapping final : public MappedFile {
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   std::span<const uint8_t> bytes() const override { return {static_cast<const uint8_t*>(data_), size_}; }
+  void Prefetch(std::span<const uint8_t> part) const override { Advise(part, MADV_WILLNEED); }
+  void Release(std::span<const uint8_t> part) const override { Advise(part, MADV_DONTNEED); }
 
  private:
+  // To the pages that lie wholly in `part`. A hint: failure is of no consequence.
+  void Advise(std::span<const uint8_t> part, int advice) const {
+    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t address = reinterpret_cast<uintptr_t>(part.data());
+    const uintptr_t begin = (address + page - 1) / page * page;
+    const uintptr_t end = (address + part.size()) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+  }
+
   void* data_;
   size_t size_;
 };

@@ -16,6 +16,12 @@ class MappedFile {
  public:
   virtual ~MappedFile() = default;
   virtual std::span<const uint8_t> bytes() const = 0;
+
+  // Hints about a part of bytes(); they never change what is read, and may do nothing.
+  // It is about to be read from begin to end: the disk may start.
+  virtual void Prefetch(std::span<const uint8_t> part) const { static_cast<void>(part); }
+  // It has been read: its whole pages may leave this process's memory (not the system's page cache).
+  virtual void Release(std::span<const uint8_t> part) const { static_cast<void>(part); }
 };
 
 // Any thread.

@@ -41,8 +41,24 @@ std::optional<DType> ToDType(uint32_t type) {
       return DType::kQ4_0;
     case 3:
       return DType::kQ4_1;
+    case 6:
+      return DType::kQ5_0;
+    case 7:
+      return DType::kQ5_1;
     case 8:
       return DType::kQ8_0;
+    case 10:
+      return DType::kQ2_K;
+    case 11:
+      return DType::kQ3_K;
+    case 12:
+      return DType::kQ4_K;
+    case 13:
+      return DType::kQ5_K;
+    case 14:
+      return DType::kQ6_K;
+    case 20:
+      return DType::kIQ4_NL;
     case 30:
       return DType::kBF16;
     default:
@@ -192,7 +208,8 @@ class Parser {
     const std::optional<DType> known = ToDType(type);
     if (!known) {
       return absl::UnimplementedError(absl::StrCat(name_, ": ", label, "type ", TensorTypeName(type),
-                                                   " is not supported, expected F32, F16, BF16, Q4_0, Q4_1 or Q8_0"));
+                                                   " is not supported, expected F32, F16, BF16, Q4_0, Q4_1, "
+                                                   "Q5_0, Q5_1, Q8_0, IQ4_NL or Q2_K to Q6_K"));
     }
     tensor.type = *known;
     // Rows times columns in bytes; the whole product is checked before anything uses a part of it.
@@ -213,6 +230,7 @@ class Parser {
     }
     entry.size = *size;
     entries_.push_back(entry);
+    file_.tensor_names.push_back(entry.name);
     return absl::OkStatus();
   }
 

@@ -66,6 +66,7 @@ struct GgufFile {
   uint32_t version = 0;
   std::map<std::string_view, GgufValue> values;
   std::map<std::string_view, GgufTensor> tensors;
+  std::vector<std::string_view> tensor_names;  // in the directory's order
 
   const GgufValue* FindValue(std::string_view key) const;  // null if there is none
 };

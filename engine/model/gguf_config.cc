@@ -1,8 +1,13 @@
 #include "engine/model/gguf_config.h"
 
-#include <cmath>
+#include <algorithm>
+#include <vector>
 
+#include "engine/model/gguf_features.h"
 #include "engine/model/gguf_fields.h"
+#include "engine/model/model_weights.h"
+#include "engine/model/rope_scaling.h"
+#include "kernels/dequantize.h"
 
 namespace cascade {
 namespace {
@@ -12,120 +17,220 @@ constexpr int64_t kMaxWidth = int64_t{1} << 24;
 constexpr int64_t kMaxHeads = int64_t{1} << 16;
 constexpr int64_t kMaxPositions = int64_t{1} << 30;
 constexpr size_t kMaxNameBytes = 1024;
-// The weights of one layer.
-constexpr int64_t kTensorsPerLayer = 9;
 
-// What would silently change the results if it were ignored.
-void RefuseUnknownFeatures(GgufFields& fields) {
-  const auto refuse = [&](std::string_view key, const std::string& found, const char* expected) {
-    fields.FailWith(absl::StatusCode::kUnimplemented, key, "found ", found, ", supported is only ", expected);
-  };
-  const std::string scaling = fields.String("llama.rope.scaling.type", kMaxNameBytes, "none");
-  if (scaling != "none") refuse("llama.rope.scaling.type", Quoted(scaling), "'none'");
-  // Without a type a factor means linear scaling; 0 means none.
-  if (fields.Find("llama.rope.scaling.type", false) == nullptr) {
-    const float factor = fields.Float("llama.rope.scaling.factor", 0.0f, 1.0f);
-    if (factor != 0.0f && factor != 1.0f) refuse("llama.rope.scaling.factor", absl::StrCat(factor), "1");
-  }
-  // The older spelling of linear scaling.
-  const float linear = fields.Float("llama.rope.scale_linear", 0.0f, 1.0f);
-  if (linear != 1.0f) refuse("llama.rope.scale_linear", absl::StrCat(linear), "1");
-  const int64_t experts = fields.Integer("llama.expert_count", 0, kMaxHeads, 0);
-  if (experts != 0) refuse("llama.expert_count", absl::StrCat(experts), "0");
-  const int64_t parts = fields.Integer("split.count", 0, kMaxHeads, 1);
-  if (parts > 1) refuse("split.count", absl::StrCat(parts), "1 (a model in one file)");
-  if (!fields.Bool("llama.attention.causal", true)) refuse("llama.attention.causal", "false", "true");
-}
+struct Architecture {
+  std::string_view name;
+  kernels::RopePairs pairs;  // how the file orders the rows of q and k
+  bool qkv_bias;             // always; otherwise where the file has them
+};
 
-void ReadHeads(GgufFields& fields, ModelConfig& config) {
-  config.num_heads = static_cast<int>(fields.Integer("llama.attention.head_count", 1, kMaxHeads));
-  config.num_kv_heads =
-      static_cast<int>(fields.Integer("llama.attention.head_count_kv", 1, kMaxHeads, config.num_heads));
-  if (config.num_heads % config.num_kv_heads != 0) {
-    fields.Fail("llama.attention.head_count_kv", "found ", config.num_kv_heads, ", expected a divisor of the ",
-                config.num_heads, " heads");
-  }
-  if (config.hidden % config.num_heads != 0) {
-    fields.Fail("llama.attention.head_count", "found ", config.num_heads,
-                ", expected a divisor of the embedding length ", config.hidden);
-  }
-  const bool explicit_dim = fields.Find("llama.attention.key_length", false) != nullptr;
-  const char* const key = explicit_dim ? "llama.attention.key_length" : "llama.embedding_length";
-  config.head_dim =
-      static_cast<int>(fields.Integer("llama.attention.key_length", 2, kMaxHeads, config.hidden / config.num_heads));
-  if (config.head_dim < 2 || config.head_dim % 2 != 0) {
-    fields.Fail(key, "head dimension ", config.head_dim, ", expected an even number");
-  }
-  const int64_t values = fields.Integer("llama.attention.value_length", 1, kMaxHeads, config.head_dim);
-  if (values != config.head_dim) {
-    fields.Fail("llama.attention.value_length", "found ", values, ", expected the head dimension ", config.head_dim);
-  }
-}
+// Mistral's models are called "llama" in GGUF.
+constexpr Architecture kArchitectures[] = {
+    {"llama", kernels::RopePairs::kInterleaved, false},
+    {"qwen2", kernels::RopePairs::kHalves, true},
+};
 
-void ReadRope(GgufFields& fields, ModelConfig& config) {
-  const int64_t rotated = fields.Integer("llama.rope.dimension_count", 1, kMaxWidth, config.head_dim);
-  if (rotated != config.head_dim) {
-    fields.Fail("llama.rope.dimension_count", "found ", rotated, ", expected the head dimension ", config.head_dim);
-  }
-  const double theta = fields.Float("llama.rope.freq_base", 1.0f, 10000.0f);
-  config.rope.pairs = kernels::RopePairs::kInterleaved;
-  if (!fields.status().ok()) return;
-  for (int i = 0; i < config.head_dim / 2; ++i) {
-    config.rope.frequency.push_back(std::pow(theta, -2.0 * i / config.head_dim));
-  }
-}
+// Reads one file's keys into one ModelConfig; the first error stays in `fields_`.
+class ConfigReader {
+ public:
+  ConfigReader(const GgufFile& file, const std::string& name) : fields_(file, name) {}
 
-void ReadVocabularySize(GgufFields& fields, ModelConfig& config) {
-  const auto table = fields.file().tensors.find("token_embd.weight");
-  if (table == fields.file().tensors.end()) {
-    fields.Fail("llama.vocab_size", "tensor 'token_embd.weight': missing, expected one row for each token");
-    return;
+  absl::StatusOr<ModelConfig> Read() {
+    ReadArchitecture();
+    if (!fields_.status().ok()) return fields_.status();  // the other keys have the architecture's name in theirs
+    config_.name = fields_.String("general.name", kMaxNameBytes, "");
+    ReadShape();
+    ReadHeads();
+    if (!fields_.status().ok()) return fields_.status();
+    RefuseUnknownFeatures(config_, fields_);
+    ReadPositions();
+    ReadRope();
+    ReadVocabularySize();
+    if (!fields_.status().ok()) return fields_.status();
+    config_.tied_output = !HasTensor("output.weight");
+    config_.qkv_bias = architecture_->qkv_bias || HasTensor("blk.0.attn_q.bias");
+    return std::move(config_);
   }
-  const uint64_t rows = table->second.dims[1];
-  if (rows > static_cast<uint64_t>(kMaxWidth)) {
-    fields.Fail("llama.vocab_size", "tensor 'token_embd.weight' has ", rows, " rows, expected at most ", kMaxWidth);
-    return;
+
+ private:
+  std::string Key(const char* rest) const { return absl::StrCat(config_.architecture, ".", rest); }
+  bool HasTensor(std::string_view tensor) const { return fields_.file().tensors.count(tensor) != 0; }
+  // Unknown keys are refused by gguf_features.cc; these are known and cannot be applied.
+  template <class... Parts>
+  void Refuse(const std::string& key, const Parts&... parts) {
+    fields_.FailWith(absl::StatusCode::kUnimplemented, key, parts...);
   }
-  config.vocabulary = static_cast<int>(rows);
-  const int64_t stated = fields.Integer("llama.vocab_size", 1, kMaxWidth, config.vocabulary);
-  if (stated != config.vocabulary) {
-    fields.Fail("llama.vocab_size", "found ", stated, ", expected the ", config.vocabulary,
-                " rows of tensor 'token_embd.weight'");
+
+  void ReadArchitecture() {
+    config_.architecture = fields_.String("general.architecture", kMaxNameBytes);
+    if (!fields_.status().ok()) return;
+    const auto known = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                    [&](const Architecture& a) { return a.name == config_.architecture; });
+    if (known == std::end(kArchitectures)) {
+      std::string names;
+      for (const Architecture& a : kArchitectures) {
+        absl::StrAppend(&names, names.empty() ? "'" : ", '", std::string(a.name), "'");
+      }
+      Refuse("general.architecture", "found ", Quoted(config_.architecture), ", supported are ", names);
+      return;
+    }
+    architecture_ = &*known;
+    config_.rope.pairs = architecture_->pairs;
   }
-}
+
+  void ReadShape() {
+    const int64_t tensors = static_cast<int64_t>(fields_.file().tensors.size());
+    config_.num_layers = static_cast<int>(fields_.Integer(Key("block_count"), 1, kMaxWidth));
+    if (config_.num_layers > tensors / kMinWeightsPerLayer) {
+      fields_.Fail(Key("block_count"), "found ", config_.num_layers, ", expected ", kMinWeightsPerLayer,
+                   " tensors for each; the file has ", tensors, " in all");
+    }
+    config_.hidden = static_cast<int>(fields_.Integer(Key("embedding_length"), 1, kMaxWidth));
+    config_.ffn = static_cast<int>(fields_.Integer(Key("feed_forward_length"), 1, kMaxWidth));
+    config_.rms_eps = fields_.Float(Key("attention.layer_norm_rms_epsilon"), 0.0f);
+    if (!(config_.rms_eps > 0.0f)) {
+      fields_.Fail(Key("attention.layer_norm_rms_epsilon"), "found ", config_.rms_eps, ", expected a positive number");
+    }
+  }
+
+  void ReadHeads() {
+    const std::string heads = Key("attention.head_count");
+    const std::string kv_heads = Key("attention.head_count_kv");
+    const std::string key_length = Key("attention.key_length");
+    const std::string value_length = Key("attention.value_length");
+    config_.num_heads = static_cast<int>(fields_.Integer(heads, 1, kMaxHeads));
+    config_.num_kv_heads = static_cast<int>(fields_.Integer(kv_heads, 1, kMaxHeads, config_.num_heads));
+    if (config_.num_heads % config_.num_kv_heads != 0) {
+      fields_.Fail(kv_heads, "found ", config_.num_kv_heads, ", expected a divisor of the ", config_.num_heads,
+                   " heads");
+    }
+    const bool explicit_length = fields_.Find(key_length, false) != nullptr;
+    if (!explicit_length && config_.hidden % config_.num_heads != 0) {
+      fields_.Fail(heads, "found ", config_.num_heads, ", expected a divisor of the embedding length ", config_.hidden,
+                   ", as there is no key '", key_length, "'");
+    }
+    config_.head_dim = static_cast<int>(fields_.Integer(key_length, 1, kMaxHeads, config_.hidden / config_.num_heads));
+    if (!IsSupportedHeadDim(config_.head_dim)) {
+      Refuse(explicit_length ? key_length : Key("embedding_length"), "found head dimension ", config_.head_dim,
+             ", supported are the multiples of ", kHeadDimStep, " up to ", kMaxHeadDim);
+    }
+    const int64_t values = fields_.Integer(value_length, 1, kMaxHeads, config_.head_dim);
+    if (values != config_.head_dim) {
+      fields_.Fail(value_length, "found ", values, ", expected the head dimension ", config_.head_dim);
+    }
+  }
+
+  // Inside the window, attention with and without it are the same; no session gets beyond it.
+  void ReadPositions() {
+    config_.max_positions = fields_.Integer(Key("context_length"), 1, kMaxPositions);
+    config_.window = fields_.Integer(Key("attention.sliding_window"), 0, kMaxPositions, 0);
+    if (config_.window > 0) config_.max_positions = std::min(config_.max_positions, config_.window);
+  }
+
+  RopeScaling ReadScaling() {
+    RopeScaling scaling;
+    const std::string type_key = Key("rope.scaling.type");
+    const std::string factor_key = Key("rope.scaling.factor");
+    const bool typed = fields_.Find(type_key, false) != nullptr;
+    // Without a type a factor means linear scaling. "rope.scale_linear" is its older spelling. 0: not set.
+    const std::string type = fields_.String(type_key, kMaxNameBytes, "linear");
+    std::string used_key = factor_key;
+    double factor = fields_.Float(factor_key, 0.0f, 0.0f);
+    const float older = fields_.Float(Key("rope.scale_linear"), 0.0f, 0.0f);
+    if (factor == 0) {
+      factor = older;
+      used_key = Key("rope.scale_linear");
+    } else if (older != 0 && older != factor) {
+      fields_.Fail(Key("rope.scale_linear"), "found ", older, ", expected ", factor, " as in '", factor_key, "'");
+    }
+    if (type == "none") {
+      if (older != 0 && older != 1) {
+        fields_.Fail(Key("rope.scale_linear"), "found ", older, ", expected 1 with scaling of type 'none'");
+      }
+      return scaling;
+    }
+    if (type == "linear") {
+      if (typed && factor == 0)
+        fields_.Fail(factor_key, "missing or 0, expected at least 1 with scaling of type 'linear'");
+      if (factor != 0 && factor < 1) fields_.Fail(used_key, "found ", factor, ", expected at least 1");
+      if (factor <= 1) return scaling;
+      scaling.kind = RopeScalingKind::kLinear;
+      scaling.factor = factor;
+      return scaling;
+    }
+    // With a factor of 1 these two leave the angles and the attention as they are.
+    if ((type == "yarn" || type == "longrope") && factor == 1) return scaling;
+    Refuse(type_key, "found ", Quoted(type), ", supported are 'none' and 'linear'");
+    return scaling;
+  }
+
+  // [head_dim / 2], or empty where the file has none.
+  std::vector<float> ReadFactors() {
+    const auto it = fields_.file().tensors.find(kRopeFactorsTensor);
+    if (it == fields_.file().tensors.end()) return {};
+    const GgufTensor& tensor = it->second;
+    const int64_t pairs = config_.head_dim / 2;
+    if (tensor.dims[0] != static_cast<uint64_t>(pairs) || tensor.dims[1] != 1 || tensor.dims[2] != 1 ||
+        tensor.dims[3] != 1 || !IsVectorType(tensor.type)) {
+      fields_.FailTensor(absl::StatusCode::kInvalidArgument, kRopeFactorsTensor, "found ",
+                         std::string(Name(tensor.type)), " of shape ", tensor.Shape(),
+                         ", expected F32, F16 or BF16 of [", pairs, "]");
+      return {};
+    }
+    std::vector<float> factors(static_cast<size_t>(pairs));
+    kernels::DequantizeRow(tensor.type, tensor.bytes.data(), factors.data(), pairs);
+    return factors;
+  }
+
+  void ReadRope() {
+    const int64_t rotated = fields_.Integer(Key("rope.dimension_count"), 1, kMaxWidth, config_.head_dim);
+    if (rotated != config_.head_dim) {
+      Refuse(Key("rope.dimension_count"), "found ", rotated, ", supported is only the head dimension ",
+             config_.head_dim);
+    }
+    const double theta = fields_.Float(Key("rope.freq_base"), 1.0f, 10000.0f);
+    RopeScaling scaling = ReadScaling();
+    scaling.factors = ReadFactors();
+    if (!fields_.status().ok()) return;
+    const absl::Status status = SetRope(theta, scaling, config_);
+    if (status.ok()) return;
+    if (scaling.factors.empty()) {
+      fields_.Fail(Key("rope.scaling.factor"), status.message());
+    } else {
+      fields_.FailTensor(status.code(), kRopeFactorsTensor, status.message());
+    }
+  }
+
+  void ReadVocabularySize() {
+    const std::string key = Key("vocab_size");
+    const auto table = fields_.file().tensors.find("token_embd.weight");
+    if (table == fields_.file().tensors.end()) {
+      fields_.FailTensor(absl::StatusCode::kInvalidArgument, "token_embd.weight",
+                         "missing, expected one row for each token");
+      return;
+    }
+    const uint64_t rows = table->second.dims[1];
+    if (rows > static_cast<uint64_t>(kMaxWidth)) {
+      fields_.FailTensor(absl::StatusCode::kInvalidArgument, "token_embd.weight", "found ", rows,
+                         " rows, expected at most ", kMaxWidth);
+      return;
+    }
+    config_.vocabulary = static_cast<int>(rows);
+    const int64_t stated = fields_.Integer(key, 1, kMaxWidth, config_.vocabulary);
+    if (stated != config_.vocabulary) {
+      fields_.Fail(key, "found ", stated, ", expected the ", config_.vocabulary, " rows of tensor 'token_embd.weight'");
+    }
+  }
+
+  GgufFields fields_;
+  const Architecture* architecture_ = nullptr;
+  ModelConfig config_;
+};
 
 }  // namespace
 
 absl::StatusOr<ModelConfig> ReadConfig(const GgufFile& file, const std::string& name) {
-  GgufFields fields(file, name);
-  ModelConfig config;
-  config.architecture = fields.String("general.architecture", kMaxNameBytes);
-  if (fields.status().ok() && config.architecture != "llama") {
-    fields.FailWith(absl::StatusCode::kUnimplemented, "general.architecture", "found ", Quoted(config.architecture),
-                    ", supported is only 'llama'");
-  }
-  if (!fields.status().ok()) return fields.status();  // the other keys have the architecture's name in theirs
-  config.name = fields.String("general.name", kMaxNameBytes, "");
-  RefuseUnknownFeatures(fields);
-
-  config.num_layers = static_cast<int>(fields.Integer("llama.block_count", 1, kMaxWidth));
-  if (config.num_layers > static_cast<int64_t>(file.tensors.size()) / kTensorsPerLayer) {
-    fields.Fail("llama.block_count", "found ", config.num_layers, ", expected ", kTensorsPerLayer,
-                " tensors for each; the file has ", file.tensors.size(), " in all");
-  }
-  config.hidden = static_cast<int>(fields.Integer("llama.embedding_length", 1, kMaxWidth));
-  config.ffn = static_cast<int>(fields.Integer("llama.feed_forward_length", 1, kMaxWidth));
-  config.max_positions = fields.Integer("llama.context_length", 1, kMaxPositions);
-  config.rms_eps = fields.Float("llama.attention.layer_norm_rms_epsilon", 0.0f);
-  if (!(config.rms_eps > 0.0f)) {
-    fields.Fail("llama.attention.layer_norm_rms_epsilon", "found ", config.rms_eps, ", expected a positive number");
-  }
-  ReadHeads(fields, config);
-  ReadRope(fields, config);
-  ReadVocabularySize(fields, config);
-  config.tied_output = file.tensors.count("output.weight") == 0;
-  if (!fields.status().ok()) return fields.status();
-  return config;
+  return ConfigReader(file, name).Read();
 }
 
 }  // namespace cascade

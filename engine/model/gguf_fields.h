@@ -37,6 +37,11 @@ class GgufFields {
   void FailWith(absl::StatusCode code, std::string_view key, const Parts&... parts) {
     if (status_.ok()) status_ = absl::Status(code, absl::StrCat(name_, ": key ", Quoted(key), ": ", parts...));
   }
+  // The same about a tensor that says what a key might.
+  template <class... Parts>
+  void FailTensor(absl::StatusCode code, std::string_view tensor, const Parts&... parts) {
+    if (status_.ok()) status_ = absl::Status(code, absl::StrCat(name_, ": tensor ", Quoted(tensor), ": ", parts...));
+  }
 
   const GgufFile& file() const { return file_; }
   const std::string& name() const { return name_; }

@@ -9,7 +9,8 @@
 
 namespace cascade {
 
-// A llama model from the bytes of a GGUF file, which it keeps. `name` begins every error; codes as OpenModel's.
-absl::StatusOr<std::unique_ptr<ModelSource>> OpenGgufModel(std::unique_ptr<MappedFile> file, const std::string& name);
+// A Llama-family model from a GGUF file or, if that is a part of a split one, from all parts; it keeps them mapped.
+// Codes as OpenModel's; messages begin with the file that they are about.
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenGgufModel(FileSystem& files, const std::string& path);
 
 }  // namespace cascade

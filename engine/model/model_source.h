@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/model/model_config.h"
@@ -10,6 +11,14 @@
 #include "kernels/backend.h"
 
 namespace cascade {
+
+// A tensor as its file describes it.
+struct TensorSummary {
+  std::string name;
+  kernels::DType type = kernels::DType::kF32;
+  std::vector<int64_t> shape;  // outermost first
+  int64_t bytes = 0;
+};
 
 // An opened model file: everything but arithmetic. Checked as a whole when opened: every weight of the architecture is
 // there with the right shape and a supported type, and lies inside the file. Immutable; any thread may call.
@@ -19,11 +28,20 @@ class ModelSource {
   virtual const ModelConfig& config() const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
   virtual const std::string& chat_template() const = 0;  // Jinja text; "" if the file has none
-  // By GGUF name ("blk.0.attn_q.weight"). Points into the mapped file and lives as long as the source. NOT_FOUND.
+  virtual const std::string& format() const = 0;         // "GGUF v3", "GGUF v3, 4 parts", "safetensors, 2 shards"
+  // Every tensor of the file(s) in their order, by its name there.
+  virtual std::vector<TensorSummary> Tensors() const = 0;
+  // By GGUF name ("blk.0.attn_q.weight", "blk.0.attn_q.bias"), whatever the file's own names. Points into the mapped
+  // file and lives as long as the source. NOT_FOUND.
   virtual absl::StatusOr<kernels::HostWeight> FindWeight(std::string_view name) const = 0;
+  // Hints to whoever copies the weights, one after the other: this one is read next; this one has been read and its
+  // pages may leave memory (it reads the same afterwards). Both may do nothing.
+  virtual void PrefetchWeight(std::string_view name) const { static_cast<void>(name); }
+  virtual void ReleaseWeight(std::string_view name) const { static_cast<void>(name); }
 };
 
-// Opens a .gguf file. NOT_FOUND: no such file. INVALID_ARGUMENT / DATA_LOSS: names the file, the key or tensor, what was
+// Opens a .gguf file (any part of a split one; the others are found beside it), or a folder with config.json and
+// safetensors. NOT_FOUND: no such file. INVALID_ARGUMENT / DATA_LOSS: names the file, the key or tensor, what was
 // found and what was expected. UNIMPLEMENTED: an architecture or tensor type that is not known, by name.
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path);
 

@@ -28,14 +28,29 @@ bool BpeMerger::FindMerge(int32_t left, std::vector<Symbol>* symbols) const {
 }
 
 void BpeMerger::Merge(std::string_view piece, Workspace* workspace, std::vector<int32_t>* ids) const {
+  workspace->symbols.clear();
+  const int32_t size = static_cast<int32_t>(piece.size());
+  for (int32_t i = 0; i < size; ++i) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(piece[i])];
+    workspace->symbols.push_back({id, i - 1, i + 1 < size ? i + 1 : -1, -1, -1});
+  }
+  Run(workspace, ids);
+}
+
+void BpeMerger::MergeSymbols(std::span<const int32_t> start, Workspace* workspace, std::vector<int32_t>* ids) const {
+  workspace->symbols.clear();
+  const int32_t size = static_cast<int32_t>(start.size());
+  for (int32_t i = 0; i < size; ++i) {
+    workspace->symbols.push_back({start[i], i - 1, i + 1 < size ? i + 1 : -1, -1, -1});
+  }
+  Run(workspace, ids);
+}
+
+void BpeMerger::Run(Workspace* workspace, std::vector<int32_t>* ids) const {
   std::vector<Symbol>& symbols = workspace->symbols;
   std::vector<uint64_t>& heap = workspace->heap;
-  const int32_t size = static_cast<int32_t>(piece.size());
-  symbols.clear();
+  const int32_t size = static_cast<int32_t>(symbols.size());
   heap.clear();
-  for (int32_t i = 0; i < size; ++i) {
-    symbols.push_back({byte_ids_[static_cast<uint8_t>(piece[i])], i - 1, i + 1 < size ? i + 1 : -1, -1, -1});
-  }
   for (int32_t i = 0; i < size; ++i) {
     if (FindMerge(i, &symbols)) heap.push_back(Pack(symbols[i].rank, i));
   }

@@ -3,7 +3,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -14,18 +16,48 @@ namespace cascade {
 namespace {
 
 // Unicode's White_Space, spelled out: PCRE2's \s also takes U+180E, which the tokenizers that made the models do not.
-#define CASCADE_SPACE \
-  "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define CASCADE_SPACE_BUT_LINES \
+  "\\x{9}\\x{B}\\x{C}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define CASCADE_SPACE "\\r\\n" CASCADE_SPACE_BUT_LINES
 constexpr char kGpt2Pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d"
     "| ?\\p{L}+| ?\\p{N}+| ?[^" CASCADE_SPACE
     "\\p{L}\\p{N}]+"
     "|[" CASCADE_SPACE "]+(?![^" CASCADE_SPACE "])|[" CASCADE_SPACE "]+";
+// Llama 3's pattern and Qwen 2's, which differ in how many digits make a piece. Published as
+//   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// The repeats are possessive where that changes nothing, and \s*[\r\n]+ (white space up to the last line end of a run)
+// is written as a repeat of "spaces, then line ends", which never goes back over a long run of spaces.
+#define CASCADE_LLAMA3_PATTERN(digits)                             \
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)"                                   \
+  "|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|" digits "| ?[^" CASCADE_SPACE \
+  "\\p{L}\\p{N}]++[\\r\\n]*+"                                      \
+  "|(?:[" CASCADE_SPACE_BUT_LINES                                  \
+  "]*+[\\r\\n]++)++"                                               \
+  "|[" CASCADE_SPACE "]+(?![^" CASCADE_SPACE "])|[" CASCADE_SPACE "]++"
+constexpr char kLlama3Pattern[] = CASCADE_LLAMA3_PATTERN("\\p{N}{1,3}+");
+constexpr char kQwen2Pattern[] = CASCADE_LLAMA3_PATTERN("\\p{N}");
+#undef CASCADE_LLAMA3_PATTERN
 #undef CASCADE_SPACE
+#undef CASCADE_SPACE_BUT_LINES
 constexpr char kNumberPattern[] = "\\p{N}";
 
-// Far above what one piece needs (a repeat of single characters backtracks at most once here): a guard, not a budget.
-constexpr uint32_t kMatchLimit = 1'000'000;
+struct Known {
+  std::string_view name;
+  const char* pattern;
+  bool numbers_alone;
+};
+// The further names are those that GGUF files have for the same.
+constexpr Known kKnown[] = {
+    {"gpt2", kGpt2Pattern, false},     {"gpt-2", kGpt2Pattern, false},
+    {"smollm", kGpt2Pattern, true},    {"llama-bpe", kLlama3Pattern, false},
+    {"llama3", kLlama3Pattern, false}, {"llama-v3", kLlama3Pattern, false},
+    {"qwen2", kQwen2Pattern, false},   {"deepseek-r1-qwen", kQwen2Pattern, false},
+};
+
+// A guard, not a budget: a piece needs a few steps for each of its lines (a repeat of single characters backtracks at
+// most once here).
+constexpr uint32_t kMatchLimit = 500'000'000;
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
 
 struct CodeFree {
@@ -140,16 +172,19 @@ class RegexPreTokenizer : public PreTokenizer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(std::string_view name) {
-  const bool smollm = name == "smollm";
-  if (!smollm && name != "gpt2" && name != "gpt-2") {
+  const Known* known =
+      std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Known& k) { return k.name == name; });
+  if (known == std::end(kKnown)) {
+    if (name.empty()) return absl::InvalidArgumentError("missing");
     return absl::UnimplementedError(
-        absl::StrCat("tokenizer.ggml.pre: ", QuoteForError(name), " is not supported; supported: gpt2, smollm"));
+        absl::StrCat(QuoteForError(name), " is not supported; supported: gpt2, smollm, llama-bpe, qwen2"));
   }
-  absl::StatusOr<Pattern> words = Pattern::Compile(kGpt2Pattern);
+  absl::StatusOr<Pattern> words = Pattern::Compile(known->pattern);
   if (!words.ok()) return words.status();
   absl::StatusOr<Pattern> numbers = Pattern::Compile(kNumberPattern);
   if (!numbers.ok()) return numbers.status();
-  return std::unique_ptr<PreTokenizer>(new RegexPreTokenizer(*std::move(words), *std::move(numbers), smollm));
+  return std::unique_ptr<PreTokenizer>(
+      new RegexPreTokenizer(*std::move(words), *std::move(numbers), known->numbers_alone));
 }
 
 }  // namespace cascade

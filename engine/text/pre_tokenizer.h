@@ -15,7 +15,8 @@ namespace cascade {
 class PreTokenizer {
  public:
   // "gpt2" (or "gpt-2"): GPT-2's pattern. "smollm": every number character (\p{N}) alone, then GPT-2's pattern between
-  // them. UNIMPLEMENTED names any other.
+  // them. "llama-bpe" ("llama3", "llama-v3"): Llama 3's. "qwen2" ("deepseek-r1-qwen"): the same with every number
+  // character alone. INVALID_ARGUMENT for no name; UNIMPLEMENTED names any other.
   static absl::StatusOr<std::unique_ptr<PreTokenizer>> Create(std::string_view name);
 
   virtual ~PreTokenizer() = default;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/packed_layout.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/activations.cc"
@@ -17,8 +17,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr float kLargestNarrow = 127.0f;
 constexpr float kLargestWide = 127.0f * 256.0f + 127.0f;
 
-// lows: null for 8 bits.
-void QuantizeRow(const float* x, int64_t cols, int8_t* quants, int8_t* lows, ActivationBlock* blocks) {
+// lows: null for 8 bits. halves may be null.
+void QuantizeRow(const float* x, int64_t cols, int8_t* quants, int8_t* lows, ActivationBlock* blocks,
+                 ActivationHalves* halves) {
   const float most = lows == nullptr ? kLargestNarrow : kLargestWide;
   const hn::CappedTag<float, 16> df;
   const hn::RebindToSigned<decltype(df)> di;
@@ -42,11 +43,13 @@ void QuantizeRow(const float* x, int64_t cols, int8_t* quants, int8_t* lows, Act
     const float scale = (amax > 1e-33f ? amax / most : 0.0f) + hn::GetLane(hn::SumOfLanes(df, poison));
     const auto factor = hn::Set(df, scale == scale ? inverse : 0.0f);
     auto sums = hn::Zero(di);
+    auto first_sums = sums;  // of the first half
     for (int i = 0; i < kQuantBlock; i += kLanes) {
       const auto v = hn::LoadU(df, x + i);
       const auto finite = hn::IfThenElseZero(hn::Eq(hn::Sub(v, v), hn::Zero(df)), v);
       const auto rounded = hn::Add(hn::Mul(finite, factor), magic);
       const auto q = hn::Sub(hn::BitCast(di, rounded), magic_bits);
+      if (i == kQuantBlock / 2) first_sums = sums;
       sums = hn::Add(sums, q);
       if (lows == nullptr) {
         hn::StoreU(hn::DemoteTo(di8, q), di8, quants + i);
@@ -58,6 +61,10 @@ void QuantizeRow(const float* x, int64_t cols, int8_t* quants, int8_t* lows, Act
     }
     const int32_t sum = hn::GetLane(hn::SumOfLanes(di, sums));
     blocks[b] = {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
+    if (halves == nullptr) continue;
+    const int32_t first = hn::GetLane(hn::SumOfLanes(di, first_sums));
+    halves[b] = {{scale * static_cast<float>(first), scale * static_cast<float>(sum - first)},
+                 {-32 * first, -32 * (sum - first)}};
   }
 }
 
@@ -77,7 +84,8 @@ void QuantizeRows(const float* x, int64_t rows, const QuantizedRows& out, Thread
     const int64_t end = std::min(rows, (task + 1) * rows_per_task);
     for (int64_t row = task * rows_per_task; row < end; ++row) {
       quantize(x + row * cols, cols, out.quants + row * cols, out.lows == nullptr ? nullptr : out.lows + row * cols,
-               out.blocks + row * (cols / kQuantBlock));
+               out.blocks + row * (cols / kQuantBlock),
+               out.halves == nullptr ? nullptr : out.halves + row * (cols / kQuantBlock));
     }
   });
 }

@@ -16,11 +16,18 @@ struct ActivationBlock {
   int32_t minus_128_sum;  // likewise, + 128
 };
 
+// The same for the halves of a block, for weights whose scales are of 16 columns.
+struct ActivationHalves {
+  float scaled_sums[2];
+  int32_t minus_32_sums[2];
+};
+
 struct QuantizedRows {
-  int64_t cols = 0;                   // a multiple of 32
-  int8_t* quants = nullptr;           // [rows, cols]: a = x / scale, to the nearest, ties to even
-  int8_t* lows = nullptr;             // null: 8 bits. Else [rows, cols] and a = 256 * quants + lows
-  ActivationBlock* blocks = nullptr;  // [rows, cols / 32]
+  int64_t cols = 0;                    // a multiple of 32
+  int8_t* quants = nullptr;            // [rows, cols]: a = x / scale, to the nearest, ties to even
+  int8_t* lows = nullptr;              // null: 8 bits. Else [rows, cols] and a = 256 * quants + lows
+  ActivationBlock* blocks = nullptr;   // [rows, cols / 32]
+  ActivationHalves* halves = nullptr;  // [rows, cols / 32], or null where no weight needs them
 };
 
 // x: [rows, out.cols].

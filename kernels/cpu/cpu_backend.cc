@@ -61,7 +61,7 @@ std::string CpuBackend::Description() const {
 }
 
 absl::StatusOr<WeightId> CpuBackend::LoadWeight(const HostWeight& weight) {
-  absl::StatusOr<std::unique_ptr<PackedWeight>> packed = PackedWeight::Create(weight);
+  absl::StatusOr<std::unique_ptr<PackedWeight>> packed = PackedWeight::Create(weight, pool_);
   if (!packed.ok()) return packed.status();
   weights_.push_back(*std::move(packed));
   return static_cast<WeightId>(weights_.size() - 1);
@@ -110,7 +110,13 @@ void CpuBackend::Linear(TensorView x, std::span<const LinearTarget> targets) {
   layers.reserve(targets.size());
   for (const LinearTarget& target : targets) {
     CASCADE_CHECK(target.out.type == DType::kF32 && target.out.rows == x.rows);
-    layers.push_back({&Weight(target.weight), {target.out.f32(), target.out.cols, target.accumulate}});
+    const float* bias = nullptr;
+    if (target.bias) {
+      const PackedWeight& row = Weight(*target.bias);
+      CASCADE_CHECK(row.rows() == 1 && row.cols() == target.out.cols && !target.accumulate);
+      bias = row.dense_row();
+    }
+    layers.push_back({&Weight(target.weight), {target.out.f32(), target.out.cols, target.accumulate, bias}});
   }
   const absl::Status status = kernels::Linear(x, layers, activations_, scratch_, pool_);
   if (error_.ok() && !status.ok()) error_ = absl::Status(status.code(), absl::StrCat("Linear: ", status.message()));

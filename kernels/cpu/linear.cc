@@ -46,10 +46,14 @@ absl::Status Grow(Buffer& buffer, size_t bytes) {
 
 }  // namespace
 
-absl::Status LinearScratch::ReserveQuantized(int64_t rows, int64_t cols, bool wide) {
+absl::Status LinearScratch::ReserveQuantized(int64_t rows, int64_t cols, bool wide, bool halves) {
   if (absl::Status status = Grow(quants_, rows * cols); !status.ok()) return status;
   if (wide) {
     if (absl::Status status = Grow(lows_, rows * cols); !status.ok()) return status;
+  }
+  if (halves) {
+    const int64_t bytes = rows * (cols / kQuantBlock) * sizeof(ActivationHalves);
+    if (absl::Status status = Grow(halves_, bytes); !status.ok()) return status;
   }
   return Grow(blocks_, rows * (cols / kQuantBlock) * sizeof(ActivationBlock));
 }
@@ -59,8 +63,9 @@ absl::Status LinearScratch::ReservePanels(int threads, int64_t cols) {
   return Grow(panels_, threads * panel_floats_ * sizeof(float));
 }
 
-QuantizedRows LinearScratch::Quantized(int64_t cols, bool wide) const {
-  return {cols, quants_.As<int8_t>(), wide ? lows_.As<int8_t>() : nullptr, blocks_.As<ActivationBlock>()};
+QuantizedRows LinearScratch::Quantized(int64_t cols, bool wide, bool halves) const {
+  return {cols, quants_.As<int8_t>(), wide ? lows_.As<int8_t>() : nullptr, blocks_.As<ActivationBlock>(),
+          halves ? halves_.As<ActivationHalves>() : nullptr};
 }
 
 absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, Activations activations, LinearScratch& scratch,
@@ -68,15 +73,19 @@ absl::Status Linear(TensorView x, std::span<const LinearLayer> layers, Activatio
   CASCADE_CHECK(x.type == DType::kF32);
   if (x.rows == 0) return absl::OkStatus();
   bool any_quantized = false;
+  bool halves = false;  // some weight has scales of half units
   for (const LinearLayer& layer : layers) {
     CASCADE_CHECK(layer.weight->cols() == x.cols && layer.weight->rows() == layer.out.cols);
-    any_quantized = any_quantized || IsQuantized(layer.weight->type());
+    CASCADE_CHECK(layer.out.bias == nullptr || !layer.out.accumulate);
+    if (!IsQuantized(layer.weight->type())) continue;
+    any_quantized = true;
+    halves = halves || FormatOf(layer.weight->type()).sub_block < kQuantBlock;
   }
   QuantizedRows quantized;
   if (any_quantized && activations != Activations::kFloat32) {
     const bool wide = activations == Activations::kInt16;
-    if (absl::Status status = scratch.ReserveQuantized(x.rows, x.cols, wide); !status.ok()) return status;
-    quantized = scratch.Quantized(x.cols, wide);
+    if (absl::Status status = scratch.ReserveQuantized(x.rows, x.cols, wide, halves); !status.ok()) return status;
+    quantized = scratch.Quantized(x.cols, wide, halves);
     QuantizeRows(x.f32(), x.rows, quantized, pool);
   } else if (any_quantized) {
     if (absl::Status status = scratch.ReservePanels(pool.num_threads(), x.cols); !status.ok()) return status;

@@ -26,12 +26,16 @@ struct LinearOutput {
   float* data = nullptr;  // [rows of x, cols]
   int64_t cols = 0;       // rows of the weight
   bool accumulate = false;
+  const float* bias = nullptr;  // [cols], added to every row; may be null; not with accumulate
 };
 
-// Quantised weights and 8-bit or 16-bit activations: exact integer sums per block, then
-// fma(sum, weight scale * activation scale, y), for Q4_1 also fma(minimum, scaled sum of a, y).
+// Quantised weights and 8-bit or 16-bit activations: exact integer sums per unit of 32 columns, or per half of one
+// where 16 columns share a scale, then fma(sum, weight scale * activation scale, y) for each, then
+// fma(minimum, scaled sum of a, y) for each where there are minimums. MultiplyInteger hands the K types on.
 void MultiplyInteger(const PackedWeight& weight, IndexRange strips, const QuantizedRows& x, IndexRange rows,
                      const LinearOutput& out);
+void MultiplyIntegerK(const PackedWeight& weight, IndexRange strips, const QuantizedRows& x, IndexRange rows,
+                      const LinearOutput& out);
 
 // Any weight and float32 activations x [.., weight.cols()]. Quantised strips are first dequantised, exactly, to panel
 // [weight.cols()][16].

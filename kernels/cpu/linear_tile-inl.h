@@ -23,13 +23,15 @@ HWY_INLINE void StoreTile(const VF (&sums)[kRows], const LinearOutput& out, int6
   const int64_t count = std::min<int64_t>(kLanes, out.cols - column);
   CASCADE_UNROLL for (int t = 0; t < kRows; ++t) {
     float* to = out.data + (row + t) * out.cols + column;
+    // What the sum is added to: at most one of the two.
+    const float* base = out.accumulate ? to : out.bias != nullptr ? out.bias + column : nullptr;
     if (count == kLanes) {
-      hn::StoreU(out.accumulate ? hn::Add(hn::LoadU(DF(), to), sums[t]) : sums[t], DF(), to);
+      hn::StoreU(base != nullptr ? hn::Add(hn::LoadU(DF(), base), sums[t]) : sums[t], DF(), to);
       continue;
     }
     HWY_ALIGN float lanes[kLanes];
     hn::Store(sums[t], DF(), lanes);
-    for (int64_t i = 0; i < count; ++i) to[i] = out.accumulate ? to[i] + lanes[i] : lanes[i];
+    for (int64_t i = 0; i < count; ++i) to[i] = base != nullptr ? base[i] + lanes[i] : lanes[i];
   }
 }
 

@@ -1,11 +1,18 @@
-// A weight in the layout that the linear kernels stream: the same bytes as in its file, in another order.
+// A weight in the layout that the linear kernels stream: the numbers of its file in another order.
 //
 // Strips of 16 output rows (the last one padded with zeros) are stored one after the other, so that one vector holds 16
 // outputs and no kernel adds across lanes:
 //   floats      [cols][16]
-//   quantised   per block of 32 columns: 16 f16 scales, Q4_1: 16 f16 minimums, then quads of columns.
-// One quad vector is [16 rows][4 columns] bytes. 4-bit: 4 vectors, vector q holds columns 4q.. in the low nibbles and
-// columns 16 + 4q.. in the high ones. Q8_0: 8 vectors of value + 128, as the unsigned operand of dot instructions.
+//   quantised   per block of 32 columns, or of 256 (the K types; 6-bit scales are widened to 8 bits):
+//               [16] f16 scales, [16] f16 minimums where there are, K types: [sub-blocks][16] int8 scales and
+//               [sub-blocks][16] int8 minimums, then for every unit of 32 columns its planes of bits.
+// A plane is vectors of [16 rows] 32-bit words, whose four bytes are a quad of columns (4q .. 4q + 3 of the unit):
+//   8 bits      8 vectors, one per quad
+//   4 bits      4 vectors, vector q: quad q in the low nibbles, quad 4 + q in the high ones
+//   2 bits      2 vectors, vector v: quad 4v + j in the bits 2j, 2j + 1 of its bytes
+//   1 bit       1 vector: quad q in bit q of its bytes
+// A quant's low bits are in the first plane, those above in the second one (QuantFormat). Q8_0 is stored as value +
+// 128, the unsigned operand of dot instructions.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +21,17 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/buffer.h"
+#include "kernels/cpu/packed_layout.h"
+#include "kernels/cpu/thread_pool.h"
 
 namespace cascade::kernels {
-
-inline constexpr int kStripRows = 16;
-inline constexpr int kQuantBlock = 32;  // columns that share a scale, in weights and in activations
 
 // Immutable; any thread may read it.
 class PackedWeight {
  public:
-  // INVALID_ARGUMENT for an empty shape or a row that is not whole blocks, RESOURCE_EXHAUSTED without memory.
-  static absl::StatusOr<std::unique_ptr<PackedWeight>> Create(const HostWeight& weight);
+  // Packs on all threads of the pool. INVALID_ARGUMENT for an empty shape or a row that is not whole blocks,
+  // RESOURCE_EXHAUSTED without memory.
+  static absl::StatusOr<std::unique_ptr<PackedWeight>> Create(const HostWeight& weight, ThreadPool& pool);
 
   DType type() const { return type_; }
   int64_t rows() const { return rows_; }
@@ -40,7 +47,6 @@ class PackedWeight {
 
  private:
   PackedWeight(const HostWeight& weight, size_t strip_bytes);
-  void PackRow(const uint8_t* source, int64_t row);
 
   DType type_;
   int64_t rows_;

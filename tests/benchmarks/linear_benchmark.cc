@@ -1,5 +1,6 @@
 // Linear layers in the shapes of SmolLM2-135M, alone and as the 30 layers of a forward pass, whose weights no cache
-// holds. Arguments: rows of x, threads. GB/s counts the bytes of the weights once, GOP/s two operations per product.
+// holds; every type in two shapes; and packing. Arguments: rows of x, threads. GB/s counts the bytes of the weights, as
+// files store them, once; GOP/s two operations per product.
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -21,7 +22,7 @@ struct Shape {
   int64_t cols;
 };
 
-std::unique_ptr<PackedWeight> RandomWeight(DType type, Shape shape) {
+std::string RandomBytes(DType type, Shape shape) {
   std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
   std::vector<float> row(shape.cols);
@@ -29,7 +30,13 @@ std::unique_ptr<PackedWeight> RandomWeight(DType type, Shape shape) {
   const std::string packed_row = Quantize(type, row);
   std::string bytes;
   for (int64_t i = 0; i < shape.rows; ++i) bytes += packed_row;
-  auto weight = PackedWeight::Create({bytes.data(), type, shape.rows, shape.cols});
+  return bytes;
+}
+
+std::unique_ptr<PackedWeight> RandomWeight(DType type, Shape shape) {
+  const std::string bytes = RandomBytes(type, shape);
+  ThreadPool pool(2);
+  auto weight = PackedWeight::Create({bytes.data(), type, shape.rows, shape.cols}, pool);
   CASCADE_CHECK(weight.ok());
   return *std::move(weight);
 }
@@ -113,6 +120,45 @@ BENCHMARK_CAPTURE(Layers, q4_1_int8, DType::kQ4_1, Activations::kInt8)->Apply(Ar
 BENCHMARK_CAPTURE(Layers, q4_1_float32, DType::kQ4_1, Activations::kFloat32)->Apply(Arguments);
 BENCHMARK_CAPTURE(Layers, bf16, DType::kBF16, Activations::kInt16)->Apply(Arguments);
 
+// One shape in every type: `type/2048x2048/rows/threads`.
+void RegisterTypes() {
+  for (const Shape shape : {Shape{2048, 2048}, Shape{576, 1536}}) {
+    for (int i = 0; i < kNumDTypes; ++i) {
+      const DType type = static_cast<DType>(i);
+      const std::string name =
+          "Type/" + std::string(Name(type)) + "/" + std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
+      benchmark::RegisterBenchmark(name.c_str(), One, type, shape, Activations::kInt16)
+          ->ArgsProduct({{1, 64}, {1, 2}})
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+// From a file's bytes, in memory, to a packed weight, whose memory is new each time.
+void Pack(benchmark::State& state, DType type) {
+  const Shape shape = {8192, 4096};
+  const std::string bytes = RandomBytes(type, shape);
+  ThreadPool pool(static_cast<int>(state.range(0)));
+  for (auto _ : state) {
+    auto weight = PackedWeight::Create({bytes.data(), type, shape.rows, shape.cols}, pool);
+    CASCADE_CHECK(weight.ok());
+  }
+  state.counters["GB/s"] =
+      benchmark::Counter(static_cast<double>(bytes.size()) / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void RegisterPacking() {
+  for (int i = 0; i < kNumDTypes; ++i) {
+    const DType type = static_cast<DType>(i);
+    benchmark::RegisterBenchmark(("Pack/" + std::string(Name(type))).c_str(), Pack, type)
+        ->Arg(1)
+        ->Arg(2)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+}
+
 // An empty region: what a parallel op costs at least.
 void Region(benchmark::State& state) {
   ThreadPool pool(static_cast<int>(state.range(0)));
@@ -124,4 +170,11 @@ BENCHMARK(Region)->Arg(1)->Arg(2)->UseRealTime();
 }  // namespace
 }  // namespace cascade::kernels
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  cascade::kernels::RegisterTypes();
+  cascade::kernels::RegisterPacking();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

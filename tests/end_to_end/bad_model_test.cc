@@ -50,7 +50,7 @@ TEST_F(BadModelTest, IsRefusedWithOneLine) {
   ExpectRefused(good_.substr(0, good_.size() - 100), "");
   ExpectRefused("", "empty");
   ExpectRefusedFile(path_ + ".none", "No such file");
-  ExpectRefusedFile(std::filesystem::temp_directory_path().string(), "directory");
+  ExpectRefusedFile(std::filesystem::temp_directory_path().string(), "config.json");
 }
 
 TEST_F(BadModelTest, FlippedBitsNeverCrash) {

@@ -31,10 +31,17 @@ const std::vector<Row>& Rows() {
       {"empty text", [](auto& r) { r.mutable_prompt()->set_text(""); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"no ids", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->clear_ids(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"no messages", [](auto& r) { r.mutable_prompt()->mutable_messages(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
-      {"unknown role",
+      {"role of control characters",
        [](auto& r) {
          auto* message = r.mutable_prompt()->mutable_messages()->add_messages();
-         message->set_role("wizard");
+         message->set_role("us\ner");
+         message->set_content("hello");
+       },
+       StatusCode::INVALID_ARGUMENT, "messages[0].role"},
+      {"no role",  // which roles there are is the template's to say; ChatML takes any
+       [](auto& r) {
+         auto* message = r.mutable_prompt()->mutable_messages()->add_messages();
+         message->set_role("");
          message->set_content("hello");
        },
        StatusCode::INVALID_ARGUMENT, "messages[0].role"},

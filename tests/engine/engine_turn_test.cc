@@ -123,21 +123,28 @@ TEST_F(EngineTurnTest, SpecialTextIsPlainUnlessAsked) {
 // Marks what it is asked for.
 class FakeTemplate final : public ChatTemplate {
  public:
-  std::string_view name() const override { return "fake"; }
   absl::StatusOr<std::vector<TemplatePiece>> Render(const std::vector<ChatMessage>& messages, bool) const override {
     return Pieces("all:", messages);
   }
-  absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last,
+  absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last, int32_t last_id,
                                                         const std::vector<ChatMessage>& messages) const override {
+    EXPECT_EQ(last == ReplyEnd::kEndToken, last_id == ByteTokenizer::kEnd);
     return Pieces(last == ReplyEnd::kNone ? "none:" : last == ReplyEnd::kEndToken ? "end:" : "cut:", messages);
+  }
+  const absl::Status& sessions() const override { return sessions_; }
+  absl::Status CheckFirstTurn(const std::vector<ChatMessage>& messages) const override {
+    return messages[0].role == "moved" ? absl::FailedPreconditionError("messages[0].role must not be moved")
+                                       : absl::OkStatus();
   }
 
  private:
   static absl::StatusOr<std::vector<TemplatePiece>> Pieces(const std::string& mark,
                                                            const std::vector<ChatMessage>& messages) {
     if (messages[0].role == "bad") return absl::InvalidArgumentError("messages[0].role is unknown");
-    return std::vector<TemplatePiece>{{mark, true}, {messages[0].content, false}};
+    return std::vector<TemplatePiece>{{mark}, {messages[0].content}};
   }
+
+  const absl::Status sessions_;
 };
 
 TEST_F(EngineTurnTest, MessagesGoOnAfterHowTheLastReplyEnded) {
@@ -167,6 +174,19 @@ TEST_F(EngineTurnTest, MessagesGoOnAfterHowTheLastReplyEnded) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message().data(), status.message().size()), HasSubstr("prompt.messages[0].role"));
   EXPECT_EQ(engine_->GetSession(session)->state, SessionState::kResident);
+}
+
+TEST_F(EngineTurnTest, ASessionDoesNotBeginWithWhatTheTemplateWouldMove) {
+  const FakeTemplate chat_template;
+  Start(Says("hi"), nullptr, &chat_template);
+  TurnRequest request = TextTurn("", 1);
+  request.prompt = std::vector<ChatMessage>{{"moved", "1>"}};
+  EXPECT_TRUE(Finish(request).status.ok());
+  request.session_id = NewSession();
+  const absl::Status status = engine_->Submit(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message().data(), status.message().size()), HasSubstr("prompt.messages[0].role"));
+  EXPECT_EQ(engine_->GetSession(request.session_id)->position, 0);
 }
 
 TEST_F(EngineTurnTest, ScoresEveryTokenButASessionsFirst) {

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Writes dequantize.txt: stored blocks and the float32 that the `gguf` package makes of them, and digests of real rows.
+Without a model, dequantize_digests.txt: blocks of the other types.
 
     pip install gguf && python make_dequantize_golden.py MODEL.gguf > dequantize.txt
+    python make_dequantize_golden.py > dequantize_digests.txt
 
 Lines: `block TYPE STORED VALUES`, both as hexadecimal bytes (32 elements each), and
-`row TENSOR INDEX DIGEST`, the SHA-1 of the row's float32 bytes in the model.
+`row TENSOR INDEX DIGEST`, the SHA-1 of the row's float32 bytes in the model; in the other file
+`block TYPE STORED DIGEST`, the SHA-1 of the block's float32 bytes, every NaN as 7fc00000.
 """
 import hashlib
 import sys
@@ -27,7 +30,41 @@ def block(kind: Type, stored: bytes) -> None:
     print("block", kind.name, stored.hex(), values.tobytes().hex())
 
 
+# Bytes of a block, and where its f16 scale and minimum are.
+OTHERS = [(Type.Q5_0, 22, [0]), (Type.Q5_1, 24, [0, 2]), (Type.IQ4_NL, 18, [0]), (Type.Q2_K, 84, [80, 82]),
+          (Type.Q3_K, 110, [108]), (Type.Q4_K, 144, [0, 2]), (Type.Q5_K, 176, [0, 2]), (Type.Q6_K, 210, [208])]
+
+
+def digest(kind: Type, stored: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        values = dequantize(stored.reshape(1, -1), kind).reshape(-1)
+    assert values.dtype == np.float32
+    bits = values.view(np.uint32).copy()
+    bits[np.isnan(values)] = 0x7FC00000
+    print("block", kind.name, stored.tobytes().hex(), hashlib.sha1(bits.astype("<u4").tobytes()).hexdigest())
+
+
+def digests() -> None:
+    random = np.random.default_rng(2)
+    for kind, size, halves in OTHERS:
+        bodies = [np.zeros(size, np.uint8), np.full(size, 255, np.uint8), np.resize(np.array([0x55, 0xAA], np.uint8), size)]
+        bodies += [random.integers(0, 256, size, np.uint8) for _ in range(3)]
+        for body in bodies:  # an ordinary scale under extreme quants and sub-scales
+            for place in halves:
+                body[place:place + 2] = np.array([random.uniform(-0.1, 0.1)], "<f2").view(np.uint8)
+            digest(kind, body)
+        for i in range(16):  # extreme scales
+            body = random.integers(0, 256, size, np.uint8)
+            for n, place in enumerate(halves):
+                body[place:place + 2] = EXTREMES[(i + 5 * n) % 16:][:1].astype("<u2").view(np.uint8)
+            digest(kind, body)
+        for _ in range(10):
+            digest(kind, random.integers(0, 256, size, np.uint8))
+
+
 def main() -> None:
+    if len(sys.argv) == 1:
+        return digests()
     random = np.random.default_rng(1)
     draw = lambda count: random.integers(0, 256, count, np.uint8).tobytes()
     block(Type.F16, np.concatenate([EXTREMES, EXTREMES ^ 0x0155]).astype("<u2").tobytes())

@@ -22,7 +22,7 @@ std::vector<CacheCase> Cases() {
   constexpr auto kMax = ScoreReduction::kMax;
   constexpr auto kInterleaved = RopePairs::kInterleaved;
   constexpr auto kHalves = RopePairs::kHalves;
-  return {
+  std::vector<CacheCase> cases = {
       With(MakeCase("one_ring", 16, 1, {16}, 8, 4), kMean, kInterleaved),
       With(MakeCase("tiny_rings", 16, 3, {4, 4}, 4, 1, DType::kF32), kMean, kInterleaved),
       With(MakeCase("tiny_rings_max", 16, 3, {4, 4}, 4, 0, DType::kF32), kMax, kHalves),
@@ -44,6 +44,16 @@ std::vector<CacheCase> Cases() {
       With(MakeCase("many_keys", 16, 2, {1200}, 60, 4), kMean, kInterleaved),
       With(MakeCase("big", 64, 3, {160, 96, 64}, 32, 4), kMean, kInterleaved),
   };
+  // The head sizes that model files may have: multiples of 16 up to 256.
+  for (int head_dim = 16; head_dim <= 256; head_dim += 16) {
+    const bool even = head_dim % 32 == 0;
+    for (const DType type : {DType::kF16, DType::kF32}) {
+      const std::string name = "head_" + std::to_string(head_dim) + (type == DType::kF16 ? "_f16" : "_f32");
+      cases.push_back(With(MakeCase(name, head_dim, even ? 2 : 7, {16, 16}, 8, 2, type), even ? kMean : kMax,
+                           (head_dim / 16 + (type == DType::kF32)) % 4 < 2 ? kInterleaved : kHalves));
+    }
+  }
+  return cases;
 }
 
 // Enough to fill and wrap all rings.

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/quantize.h"
+#include "tests/support/sha1.h"
 
 namespace cascade::kernels {
 namespace {
@@ -65,6 +66,39 @@ TEST(Dequantize, EqualsTheReferenceBitForBit) {
                         {"F32", 12}, {"F16", 13}, {"BF16", 13}, {"Q4_0", 28}, {"Q4_1", 44}, {"Q8_0", 28}}));
 }
 
+// The types whose values would fill pages: a digest for each block.
+TEST(Dequantize, EqualsTheReferenceByDigest) {
+  const char* const directory = std::getenv("CASCADE_GOLDEN_DIR");
+  ASSERT_NE(directory, nullptr);
+  std::ifstream golden(std::string(directory) + "/dequantize_digests.txt");
+  ASSERT_TRUE(golden.is_open());
+  std::map<std::string, DType> types;
+  for (int i = 0; i < kNumDTypes; ++i) types[std::string(Name(static_cast<DType>(i)))] = static_cast<DType>(i);
+  std::map<std::string, int> blocks;
+  for (std::string kind, name, stored, digest; golden >> kind >> name >> stored >> digest;) {
+    ASSERT_EQ(types.count(name), 1u) << name;
+    const std::string bytes = FromHex("00" + stored);  // one byte off
+    const int elements = BlockElements(types[name]);
+    ASSERT_EQ(bytes.size() - 1, static_cast<size_t>(BlockBytes(types[name])));
+    std::vector<float> found(elements);
+    DequantizeRow(types[name], bytes.data() + 1, found.data(), elements);
+    for (float& value : found) {
+      if (std::isnan(value)) value = std::bit_cast<float>(0x7fc00000u);
+    }
+    const std::string_view found_bytes(reinterpret_cast<const char*>(found.data()), found.size() * sizeof(float));
+    EXPECT_EQ(test::Sha1(found_bytes), digest) << name << " " << stored;
+    ++blocks[name];
+  }
+  EXPECT_EQ(blocks, (std::map<std::string, int>{{"Q5_0", 32},
+                                                {"Q5_1", 32},
+                                                {"IQ4_NL", 32},
+                                                {"Q2_K", 32},
+                                                {"Q3_K", 32},
+                                                {"Q4_K", 32},
+                                                {"Q5_K", 32},
+                                                {"Q6_K", 32}}));
+}
+
 TEST(Dequantize, HalvesGoThereAndBack) {
   for (uint32_t half = 0; half < 0x10000; ++half) {
     const float value = HalfToFloat(static_cast<uint16_t>(half));
@@ -80,20 +114,20 @@ TEST(Dequantize, HalvesGoThereAndBack) {
 }
 
 TEST(Dequantize, RowsAreManyBlocks) {
-  std::vector<float> values(96);
+  std::vector<float> values(768);
   for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
-  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0}) {
+  // Half a step of each type's grid over values in [-1, 1]; the K types' rounded sub-scales move the grid's ends.
+  const std::map<DType, float> rooms = {{DType::kF32, 0.0f},    {DType::kF16, 0x1p-12f}, {DType::kBF16, 0x1p-9f},
+                                        {DType::kQ4_0, 0.13f},  {DType::kQ4_1, 0.07f},   {DType::kQ5_0, 0.065f},
+                                        {DType::kQ5_1, 0.035f}, {DType::kQ8_0, 0.005f},  {DType::kIQ4_NL, 0.12f},
+                                        {DType::kQ2_K, 0.4f},   {DType::kQ3_K, 0.2f},    {DType::kQ4_K, 0.09f},
+                                        {DType::kQ5_K, 0.05f},  {DType::kQ6_K, 0.022f}};
+  ASSERT_EQ(rooms.size(), static_cast<size_t>(kNumDTypes));
+  for (const auto& [type, room] : rooms) {
     const std::string row = Quantize(type, values);
-    ASSERT_EQ(row.size(), RowBytes(type, 96));
-    std::vector<float> found(96);
-    DequantizeRow(type, row.data(), found.data(), 96);
-    // Half a step of each type's grid over values in [-1, 1].
-    const float room = type == DType::kF32    ? 0.0f
-                       : type == DType::kF16  ? 0x1p-12f
-                       : type == DType::kBF16 ? 0x1p-9f
-                       : type == DType::kQ8_0 ? 0.005f
-                       : type == DType::kQ4_1 ? 0.07f
-                                              : 0.13f;
+    ASSERT_EQ(row.size(), RowBytes(type, 768));
+    std::vector<float> found(768);
+    DequantizeRow(type, row.data(), found.data(), 768);
     for (size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(found[i], values[i], room) << Name(type) << " " << i;
   }
 }

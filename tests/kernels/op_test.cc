@@ -46,6 +46,30 @@ reference::StoredWeight RandomWeight(std::mt19937& random, DType type, int64_t r
   return {type, rows, cols, Quantize(type, RandomFloats(random, rows * cols))};
 }
 
+reference::StoredWeight RandomBlockWeight(std::mt19937& random, DType type, int64_t rows, int64_t cols) {
+  return {type, rows, cols, RandomBlocks(type, rows * cols, random)};
+}
+
+const std::vector<DType>& AllTypes() {
+  static const std::vector<DType> types = [] {
+    std::vector<DType> all;
+    for (int i = 0; i < kNumDTypes; ++i) all.push_back(static_cast<DType>(i));
+    return all;
+  }();
+  return types;
+}
+
+const std::vector<DType>& QuantizedTypes() {
+  static const std::vector<DType> types = [] {
+    std::vector<DType> quantized;
+    for (DType type : AllTypes()) {
+      if (IsQuantized(type)) quantized.push_back(type);
+    }
+    return quantized;
+  }();
+  return types;
+}
+
 std::vector<int64_t> AvailableTargets() { return hwy::SupportedAndGeneratedTargets(); }
 std::string TargetName(int64_t target) { return hwy::TargetName(target); }
 

@@ -42,6 +42,10 @@ class GuardedMatrix {
 std::vector<float> RandomFloats(std::mt19937& random, int64_t count, float scale = 1.0f);
 GuardedMatrix RandomMatrix(std::mt19937& random, int64_t rows, int64_t cols, float scale = 1.0f);
 reference::StoredWeight RandomWeight(std::mt19937& random, DType type, int64_t rows, int64_t cols);
+// The same of random bytes, for a quantised type: every scale and quant that a file may have.
+reference::StoredWeight RandomBlockWeight(std::mt19937& random, DType type, int64_t rows, int64_t cols);
+const std::vector<DType>& AllTypes();
+const std::vector<DType>& QuantizedTypes();
 
 // The instruction sets compiled in that this machine has, as Highway's targets.
 std::vector<int64_t> AvailableTargets();

@@ -14,11 +14,12 @@ const std::vector<int64_t> kHeights = {1, 2, 7, 33};
 class RowOpsTest : public OpTest {};
 
 TEST_P(RowOpsTest, EmbedIsExact) {
-  for (DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0}) {
-    for (int64_t cols : {1, 31, 32, 33, 64, 576}) {
+  for (DType type : AllTypes()) {
+    for (int64_t cols : {1, 31, 32, 33, 64, 256, 576, 768}) {
       if (cols % BlockElements(type) != 0) continue;
       SCOPED_TRACE(std::string(Name(type)) + ", " + std::to_string(cols));
-      const auto table = RandomWeight(random_, type, 37, cols);
+      const auto table = IsQuantized(type) && cols != 64 ? RandomBlockWeight(random_, type, 37, cols)
+                                                         : RandomWeight(random_, type, 37, cols);
       const std::vector<int32_t> ids = {0, 36, 15, 16, 17, 0, 31, 32};
       for (int threads : {1, 3}) {
         const auto backend = CreateBackend(threads);

@@ -22,7 +22,7 @@ class EndpointFixture : public testing::Test {
     v1::ServerInfo info;
     info.set_model("fake");
     info.set_max_num_sessions(7);
-    absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = CreateChatTemplate("chatml");
+    absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = CreateChatTemplate("chatml", tokenizer_, Clock::Real());
     EXPECT_TRUE(chat_template.ok());
     chat_template_ = *std::move(chat_template);
     auto endpoint =

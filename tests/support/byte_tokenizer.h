@@ -36,6 +36,13 @@ class ByteTokenizer final : public Tokenizer {
   }
   int32_t vocabulary_size() const override { return kVocabulary; }
   bool IsControl(int32_t id) const override { return id >= 256; }
+  std::string_view TokenText(int32_t id) const override {
+    return id == kStart ? "<s>" : id == kEnd ? "<e>" : TokenBytes(id);
+  }
+  int32_t bos_id() const override { return kStart; }
+  int32_t eos_id() const override { return kEnd; }
+  int32_t unknown_id() const override { return -1; }
+  bool adds_space() const override { return false; }
   const std::vector<int32_t>& end_ids() const override { return end_ids_; }
   const std::vector<int32_t>& start_ids() const override { return start_ids_; }
   int32_t FindControl(std::string_view text) const override {

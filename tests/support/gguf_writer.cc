@@ -1,6 +1,7 @@
 #include "tests/support/gguf_writer.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <utility>
 
@@ -10,7 +11,7 @@ namespace cascade {
 namespace {
 
 // As numbered in the file.
-enum ValueType : uint32_t { kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7, kString = 8, kArray = 9, kUint64 = 10 };
+enum ValueType : uint32_t { kUint16 = 2, kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7, kString = 8, kArray = 9, kUint64 = 10 };
 
 }  // namespace
 
@@ -26,8 +27,24 @@ uint32_t GgufTensorType(kernels::DType type) {
       return 2;
     case kernels::DType::kQ4_1:
       return 3;
+    case kernels::DType::kQ5_0:
+      return 6;
+    case kernels::DType::kQ5_1:
+      return 7;
     case kernels::DType::kQ8_0:
       return 8;
+    case kernels::DType::kQ2_K:
+      return 10;
+    case kernels::DType::kQ3_K:
+      return 11;
+    case kernels::DType::kQ4_K:
+      return 12;
+    case kernels::DType::kQ5_K:
+      return 13;
+    case kernels::DType::kQ6_K:
+      return 14;
+    case kernels::DType::kIQ4_NL:
+      return 20;
     case kernels::DType::kBF16:
       return 30;
   }
@@ -103,6 +120,35 @@ std::string GgufWriter::Build(size_t* header_size) const {
 }
 
 void GgufWriter::Write(const std::string& path) const { WriteFile(path, Build()); }
+
+std::vector<GgufWriter> SplitModel(const GgufWriter& model, int count, int first_tensors) {
+  CASCADE_CHECK(count >= 2);
+  std::vector<GgufWriter> parts(static_cast<size_t>(count));
+  parts[0] = model;
+  parts[0].tensors.clear();
+  for (int i = 0; i < count; ++i) {
+    const auto set16 = [&](const char* key, int value) {
+      parts[i].SetRaw(key, kUint16, RawBytes(static_cast<uint16_t>(value)));
+    };
+    set16("split.no", i);
+    set16("split.count", count);
+    parts[i].SetInt32("split.tensors.count", static_cast<int32_t>(model.tensors.size()));
+    parts[i].alignment = model.alignment;
+  }
+  const int total = static_cast<int>(model.tensors.size());
+  const int share = (total - first_tensors + count - 2) / (count - 1);
+  for (int t = 0; t < total; ++t) {
+    const int part = t < first_tensors ? 0 : 1 + (t - std::max(first_tensors, 0)) / share;
+    parts[part].tensors.push_back(model.tensors[t]);
+  }
+  return parts;
+}
+
+std::string PartName(const std::string& base, int part, int count) {
+  char suffix[48];
+  std::snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", part + 1, count);
+  return base + suffix;
+}
 
 void WriteFile(const std::string& path, std::string_view bytes) {
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);

@@ -58,6 +58,12 @@ class GgufWriter {
   void Write(const std::string& path) const;  // aborts when it cannot
 };
 
+// The same model in `count` parts by llama.cpp's convention: the keys and the first tensors in the first part, the rest
+// of the tensors in equal shares in the others; a count of the tensors that is not positive leaves the first without.
+std::vector<GgufWriter> SplitModel(const GgufWriter& model, int count, int first_tensors = 1);
+// "BASE-00001-of-00003.gguf" for part 0 of 3.
+std::string PartName(const std::string& base, int part, int count);
+
 // A number as the file stores it.
 template <class T>
 std::string RawBytes(T value) {

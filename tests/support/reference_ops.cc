@@ -37,6 +37,15 @@ std::vector<float> StoredWeight::Row(int64_t row) const {
   return values;
 }
 
+std::vector<kernels::QuantBlock> StoredWeight::Blocks(int64_t row) const {
+  std::vector<kernels::QuantBlock> blocks(cols / kernels::BlockElements(type));
+  const auto* stored = reinterpret_cast<const uint8_t*>(bytes.data()) + row * kernels::RowBytes(type, cols);
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    kernels::ReadQuantBlock(type, stored + b * kernels::BlockBytes(type), blocks[b]);
+  }
+  return blocks;
+}
+
 Matrix Embed(const StoredWeight& table, std::span<const int32_t> ids) {
   Matrix out(ids.size(), table.cols);
   for (int64_t r = 0; r < out.rows; ++r) {
@@ -85,39 +94,45 @@ Matrix LinearFloat(std::span<const float> x, const StoredWeight& weight, Matrix*
 }
 
 Matrix LinearInteger(std::span<const float> x, const StoredWeight& weight, int most, Matrix* bound) {
+  const kernels::QuantFormat format = kernels::FormatOf(weight.type);
   const int64_t cols = weight.cols;
-  const int64_t blocks = cols / kBlock;
+  const int64_t units = cols / kBlock;
   Matrix out(x.size() / cols, weight.rows);
   if (bound != nullptr) *bound = out;
+  std::vector<IntegerBlock> activations;
+  for (size_t i = 0; i < x.size(); i += kBlock) activations.push_back(QuantizeBlock(x.data() + i, most));
+  // Every sub-block of a unit is one term, and a second one where there are minimums; each is added by an fma. A term's
+  // own roundings: the integer sum's conversion, the product of the scales (or scale times sum of activations).
+  const double terms = static_cast<double>(cols / format.sub_block * (format.has_minimum ? 2 : 1));
   for (int64_t n = 0; n < weight.rows; ++n) {
-    const std::vector<float> w = weight.Row(n);
-    const std::string row_bytes = weight.bytes.substr(n * kernels::RowBytes(weight.type, cols));
+    const std::vector<kernels::QuantBlock> blocks = weight.Blocks(n);
     for (int64_t r = 0; r < out.rows; ++r) {
       double sum = 0;
       double magnitude = 0;
-      for (int64_t b = 0; b < blocks; ++b) {
-        const IntegerBlock a = QuantizeBlock(x.data() + r * cols + b * kBlock, most);
-        // A Q4_1 block enters as scale * q and minimum: two terms that may cancel, so both count.
-        double minimum = 0;
-        if (weight.type == kernels::DType::kQ4_1) {
-          const auto* block = reinterpret_cast<const uint8_t*>(row_bytes.data()) + b * kernels::BlockBytes(weight.type);
-          minimum = kernels::HalfToFloat(static_cast<uint16_t>(block[2] | block[3] << 8));
+      for (int64_t k = 0; k < cols; k += format.sub_block) {
+        const kernels::QuantBlock& block = blocks[k / format.block];
+        const IntegerBlock& a = activations[r * units + k / kBlock];
+        const int s = static_cast<int>(k % format.block) / format.sub_block;
+        int64_t dot = 0;
+        int64_t quants = 0;
+        for (int i = 0; i < format.sub_block; ++i) {
+          const uint8_t q = block.quants[s * format.sub_block + i];
+          const int value = format.has_table ? kernels::kIq4Values[q] : q - format.offset;
+          dot += static_cast<int64_t>(a.quants[k % kBlock + i]) * value;
+          quants += a.quants[k % kBlock + i];
         }
-        double products = 0;
-        int quants = 0;
-        for (int i = 0; i < kBlock; ++i) {
-          products += static_cast<double>(a.scale) * a.quants[i] * w[b * kBlock + i];
-          quants += a.quants[i];
-        }
-        const double shift = minimum * a.scale * quants;
-        sum += products;
-        // The reference's own weights are rounded once (Q4_1), hence the sum over all |w|.
-        double rounded_weights = 0;
-        for (int i = 0; i < kBlock; ++i) rounded_weights += std::abs(a.scale * a.quants[i] * w[b * kBlock + i]);
-        magnitude += std::abs(products - shift) + std::abs(shift) + rounded_weights / (2.0 * blocks);
+        const double product = static_cast<double>(kernels::HalfToFloat(block.scale)) * block.scales[s] * a.scale *
+                               static_cast<double>(dot);
+        sum += product;
+        magnitude += std::abs(product);
+        if (!format.has_minimum) continue;
+        const double shift = static_cast<double>(kernels::HalfToFloat(block.minimum)) * block.minimums[s] *
+                             (static_cast<double>(a.scale) * static_cast<double>(quants));
+        sum += shift;
+        magnitude += std::abs(shift);
       }
       out.At(r, n) = sum;
-      if (bound != nullptr) bound->At(r, n) = (2 * blocks + 3) * kRounding * magnitude;
+      if (bound != nullptr) bound->At(r, n) = (terms + 3) * kRounding * magnitude;
     }
   }
   return out;

@@ -10,6 +10,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/dtype.h"
+#include "kernels/quant_block.h"
 
 namespace cascade::reference {
 
@@ -33,6 +34,7 @@ struct StoredWeight {
 
   kernels::HostWeight Host() const { return {bytes.data(), type, rows, cols}; }
   std::vector<float> Row(int64_t row) const;
+  std::vector<kernels::QuantBlock> Blocks(int64_t row) const;  // of a quantised type
 };
 
 Matrix Embed(const StoredWeight& table, std::span<const int32_t> ids);

@@ -98,23 +98,29 @@ class Noise {
 
 GgufWriter TinyModel(const TinyModelOptions& options) {
   GgufWriter writer;
-  const auto u32 = [&](const char* key, int value) { writer.SetUint32(key, static_cast<uint32_t>(value)); };
-  writer.SetString("general.architecture", "llama");
+  const std::string prefix = options.architecture + ".";
+  const auto u32 = [&](const char* key, int value) { writer.SetUint32(prefix + key, static_cast<uint32_t>(value)); };
+  writer.SetString("general.architecture", options.architecture);
   writer.SetString("general.name", "Tiny");
-  u32("llama.block_count", options.layers);
-  u32("llama.context_length", options.context);
-  u32("llama.embedding_length", options.hidden);
-  u32("llama.feed_forward_length", options.ffn);
-  u32("llama.attention.head_count", options.heads);
-  u32("llama.attention.head_count_kv", options.kv_heads);
+  u32("block_count", options.layers);
+  u32("context_length", options.context);
+  u32("embedding_length", options.hidden);
+  u32("feed_forward_length", options.ffn);
+  u32("attention.head_count", options.heads);
+  u32("attention.head_count_kv", options.kv_heads);
   if (options.head_dim * options.heads != options.hidden) {
-    u32("llama.attention.key_length", options.head_dim);
-    u32("llama.attention.value_length", options.head_dim);
+    u32("attention.key_length", options.head_dim);
+    u32("attention.value_length", options.head_dim);
   }
-  u32("llama.rope.dimension_count", options.head_dim);
-  u32("llama.vocab_size", options.vocabulary);
-  writer.SetFloat32("llama.rope.freq_base", options.rope_theta);
-  writer.SetFloat32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  if (options.window > 0) u32("attention.sliding_window", options.window);
+  u32("rope.dimension_count", options.head_dim);
+  u32("vocab_size", options.vocabulary);
+  writer.SetFloat32(prefix + "rope.freq_base", options.rope_theta);
+  if (options.linear_scaling != 0) {
+    writer.SetString(prefix + "rope.scaling.type", "linear");
+    writer.SetFloat32(prefix + "rope.scaling.factor", options.linear_scaling);
+  }
+  writer.SetFloat32(prefix + "attention.layer_norm_rms_epsilon", 1e-5f);
   SetVocabulary(writer, options.vocabulary);
 
   Noise noise(options.seed);
@@ -129,29 +135,41 @@ GgufWriter TinyModel(const TinyModelOptions& options) {
                      noise.Draw(options.embeddings, hidden * vocabulary, 0.5f));
   };
   const auto gain = [&](const std::string& name) {
-    writer.AddTensor(name, {hidden}, DType::kF32, noise.Draw(DType::kF32, hidden, 0.1f, 1.0f));
+    writer.AddTensor(name, {hidden}, options.vectors, noise.Draw(options.vectors, hidden, 0.1f, 1.0f));
+  };
+  const auto bias = [&](const std::string& name, uint64_t rows) {
+    writer.AddTensor(name, {rows}, options.vectors, noise.Draw(options.vectors, rows, 0.7f));
   };
   // `strength` is the ratio of the output's deviation to the input's.
   const auto matrix = [&](const std::string& name, uint64_t cols, uint64_t rows, float strength) {
     const float deviation = strength / std::sqrt(static_cast<float>(cols));
     writer.AddTensor(name, {cols, rows}, options.matrices, noise.Draw(options.matrices, cols * rows, deviation));
   };
+  if (!options.rope_factors.empty()) {
+    writer.AddTensor("rope_freqs.weight", {options.rope_factors.size()}, options.vectors,
+                     Quantize(options.vectors, options.rope_factors));
+  }
   table("token_embd.weight");
   gain("output_norm.weight");
   if (!options.tied_output) table("output.weight");
   // Strong layers: attention scores deviate by about 2, and what the layers add outweighs the token's own embedding, so
   // that a tied output does not merely repeat its input.
   for (int layer = 0; layer < options.layers; ++layer) {
-    const std::string prefix = "blk." + std::to_string(layer) + ".";
-    gain(prefix + "attn_norm.weight");
-    matrix(prefix + "attn_q.weight", hidden, queries, 1.5f);
-    matrix(prefix + "attn_k.weight", hidden, keys, 1.5f);
-    matrix(prefix + "attn_v.weight", hidden, keys, 1.0f);
-    matrix(prefix + "attn_output.weight", queries, hidden, 2.0f);
-    gain(prefix + "ffn_norm.weight");
-    matrix(prefix + "ffn_gate.weight", hidden, ffn, 1.5f);
-    matrix(prefix + "ffn_up.weight", hidden, ffn, 1.5f);
-    matrix(prefix + "ffn_down.weight", ffn, hidden, 1.5f);
+    const std::string block = "blk." + std::to_string(layer) + ".";
+    gain(block + "attn_norm.weight");
+    matrix(block + "attn_q.weight", hidden, queries, 1.5f);
+    matrix(block + "attn_k.weight", hidden, keys, 1.5f);
+    matrix(block + "attn_v.weight", hidden, keys, 1.0f);
+    if (options.qkv_bias || options.architecture == "qwen2") {
+      bias(block + "attn_q.bias", queries);
+      bias(block + "attn_k.bias", keys);
+      bias(block + "attn_v.bias", keys);
+    }
+    matrix(block + "attn_output.weight", queries, hidden, 2.0f);
+    gain(block + "ffn_norm.weight");
+    matrix(block + "ffn_gate.weight", hidden, ffn, 1.5f);
+    matrix(block + "ffn_up.weight", hidden, ffn, 1.5f);
+    matrix(block + "ffn_down.weight", ffn, hidden, 1.5f);
   }
   return writer;
 }

@@ -1,9 +1,10 @@
-// A small random llama model in a GGUF file: lively logits, a byte-level BPE vocabulary, ChatML. Same options, same
-// bytes.
+// A small random model of the Llama family in a GGUF file: lively logits, a byte-level BPE vocabulary, ChatML. Same
+// options, same bytes.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/dtype.h"
 #include "tests/support/gguf_writer.h"
@@ -11,6 +12,8 @@
 namespace cascade {
 
 struct TinyModelOptions {
+  std::string architecture = "llama";  // "qwen2": with biases, and RoPE's pairs are halves
+  bool qkv_bias = false;               // also without "qwen2"
   int hidden = 64;
   int heads = 4;
   int kv_heads = 2;
@@ -21,8 +24,12 @@ struct TinyModelOptions {
   int vocabulary = 272;
   int context = 4096;
   float rope_theta = 10000.0f;
+  float linear_scaling = 0;                        // 0: no such keys
+  std::vector<float> rope_factors;                 // [head_dim / 2], or empty: no such tensor
+  int window = 0;                                  // 0: no such key
   kernels::DType matrices = kernels::DType::kF32;  // quantised: hidden, ffn, heads * head_dim multiples of 32
   kernels::DType embeddings = kernels::DType::kF32;
+  kernels::DType vectors = kernels::DType::kF32;  // gains, biases and RoPE factors: F32, F16, BF16
   bool tied_output = true;
   uint64_t seed = 1;
 };

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "engine/model/model_weights.h"
 #include "kernels/dequantize.h"
 #include "tests/engine/model/model_test_util.h"
 #include "tests/support/tiny_model.h"
@@ -46,16 +47,8 @@ void CheckError(const absl::Status& status) {
 // Reads all that a server would read.
 void UseModel(const ModelSource& model) {
   const ModelConfig& config = model.config();
-  std::vector<std::string> names = {"token_embd.weight", "output_norm.weight"};
-  if (!config.tied_output) names.push_back("output.weight");
-  for (int layer = 0; layer < config.num_layers; ++layer) {
-    for (const char* name :
-         {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"}) {
-      names.push_back("blk." + std::to_string(layer) + "." + name + ".weight");
-    }
-  }
-  for (const std::string& name : names) {
-    const auto weight = model.FindWeight(name);
+  for (const ExpectedWeight& expected : ExpectedWeights(config)) {
+    const auto weight = model.FindWeight(expected.name);
     ASSERT_TRUE(weight.ok()) << weight.status();
     std::vector<float> row(static_cast<size_t>(weight->cols));
     const uint8_t* data = static_cast<const uint8_t*>(weight->data);

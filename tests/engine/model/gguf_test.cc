@@ -111,7 +111,7 @@ const Case kCases[] = {
      [](auto& w) { w.tensors[1].dims = {64}; }},
     {"rows not of whole blocks", kInvalid, "rows of 33 elements, expected a multiple of 32 for Q8_0",
      [](auto& w) { w.tensors[1].dims = {33}; }},
-    {"type Q4_K", kUnimplemented, "'second': type Q4_K is not supported", [](auto& w) { w.tensors[1].type = 12; }},
+    {"type IQ1_S", kUnimplemented, "'second': type IQ1_S is not supported", [](auto& w) { w.tensors[1].type = 19; }},
     {"type removed", kUnimplemented, "type Q4_2 is not supported", [](auto& w) { w.tensors[1].type = 4; }},
     {"type 1000", kUnimplemented, "type number 1000 is not supported", [](auto& w) { w.tensors[1].type = 1000; }},
     {"offset unaligned", kInvalid, "offset 33, expected a multiple of 32", [](auto& w) { w.tensors[1].offset = 33; }},

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -43,8 +44,22 @@ class GuardedFile final : public MappedFile {
   uint8_t* base_ = nullptr;
 };
 
+// Files that are only in memory, each mapped at such an edge.
+class MemoryFiles final : public FileSystem {
+ public:
+  std::map<std::string, std::string> contents;  // by path
+
+  absl::StatusOr<std::unique_ptr<MappedFile>> Map(const std::string& path) override {
+    const auto it = contents.find(path);
+    if (it == contents.end()) return absl::NotFoundError(path + ": cannot open: No such file or directory");
+    return std::make_unique<GuardedFile>(it->second);
+  }
+};
+
 inline absl::StatusOr<std::unique_ptr<ModelSource>> OpenBytes(std::string_view bytes) {
-  return OpenGgufModel(std::make_unique<GuardedFile>(bytes), "model.gguf");
+  MemoryFiles files;
+  files.contents["model.gguf"] = bytes;
+  return OpenGgufModel(files, "model.gguf");
 }
 inline absl::StatusOr<std::unique_ptr<ModelSource>> Open(const GgufWriter& writer) { return OpenBytes(writer.Build()); }
 

@@ -75,7 +75,9 @@ TEST_F(OpenModelTest, Missing) {
 }
 
 TEST_F(OpenModelTest, NotARegularFile) {
-  ExpectRefused(directory_.string(), absl::StatusCode::kInvalidArgument, "is a directory, expected a file");
+  // A directory may be a model's folder; this one is none.
+  EXPECT_EQ(OpenModel(directory_.string()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(OpenModel(directory_.string()).status().message()), StartsWith(directory_.string()));
   ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
   ExpectRefused(Path("pipe"), absl::StatusCode::kInvalidArgument, "is not a regular file");
   ExpectRefused("/dev/zero", absl::StatusCode::kInvalidArgument, "is not a regular file");
@@ -84,8 +86,54 @@ TEST_F(OpenModelTest, NotARegularFile) {
 TEST_F(OpenModelTest, EmptyAndForeignFiles) {
   WriteFile(Path("empty"), "");
   ExpectRefused(Path("empty"), absl::StatusCode::kInvalidArgument, "is empty");
-  WriteFile(Path("text"), "{\"model\": \"not this one\"}");
-  ExpectRefused(Path("text"), absl::StatusCode::kInvalidArgument, "not a GGUF file");
+  const std::string json = "{\"tensor\":{}}";
+  const struct {
+    std::string bytes;
+    const char* words;
+  } kFiles[] = {
+      {"{\"model\": \"not this one\"}", "not a GGUF file: begins with '{\\\"mo', expected 'GGUF'"},
+      {RawBytes<uint64_t>(json.size()) + json,
+       "not a GGUF file: a single safetensors file, expected the folder that has it together with config.json"},
+      {"PK\x03\x04 archive/data.pkl", "not a GGUF file: a PyTorch checkpoint, expected GGUF or a folder"},
+      {"\x80\x02}q\x01", "not a GGUF file: a PyTorch checkpoint"},
+      {"tjgg 1234", "not a GGUF file: a GGML file, older than GGUF"},
+      {"version https://git-lfs", "not a GGUF file: a Git LFS pointer"},
+      {"FUUG", "begins with 'FUUG'"},
+  };
+  for (const auto& file : kFiles) {
+    WriteFile(Path("file"), file.bytes);
+    ExpectRefused(Path("file"), absl::StatusCode::kInvalidArgument, file.words);
+  }
+}
+
+TEST_F(OpenModelTest, SplitFiles) {
+  const std::vector<GgufWriter> parts = SplitModel(TinyModel(), 3);
+  for (int i = 0; i < 3; ++i) parts[static_cast<size_t>(i)].Write(PartName(Path("tiny"), i, 3));
+  for (int i = 0; i < 3; ++i) {
+    const auto model = OpenModel(PartName(Path("tiny"), i, 3));
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->format(), "GGUF v3, 3 parts");
+  }
+  std::filesystem::remove(PartName(Path("tiny"), 2, 3));
+  const auto model = OpenModel(PartName(Path("tiny"), 0, 3));
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(model.status().message()), StartsWith(PartName(Path("tiny"), 2, 3)));
+}
+
+TEST_F(OpenModelTest, ReadsTheSameAfterItsPagesWereLetGo) {
+  TinyModelOptions options;
+  options.layers = 8;
+  WriteTinyModel(Path("tiny.gguf"), options);
+  const auto model = OpenModel(Path("tiny.gguf"));
+  ASSERT_TRUE(model.ok());
+  for (const TensorSummary& tensor : (*model)->Tensors()) {
+    const auto weight = (*model)->FindWeight(tensor.name);
+    const char* const data = static_cast<const char*>(weight->data);
+    (*model)->PrefetchWeight(tensor.name);
+    const std::string before(data, static_cast<size_t>(tensor.bytes));
+    (*model)->ReleaseWeight(tensor.name);
+    EXPECT_EQ(before, std::string(data, static_cast<size_t>(tensor.bytes))) << tensor.name;
+  }
 }
 
 TEST_F(OpenModelTest, Unreadable) {

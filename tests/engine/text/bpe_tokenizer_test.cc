@@ -127,6 +127,7 @@ TEST(BpeTokenizer, ControlTokensOnlyWhenAsked) {
   vocabulary.types.push_back(TokenType::kControl);
   vocabulary.tokens.push_back("<user>");
   vocabulary.types.push_back(TokenType::kUserDefined);
+  vocabulary.size = 261;
   const auto tokenizer = *CreateTokenizer(vocabulary);
   EXPECT_EQ(tokenizer->vocabulary_size(), 261);
   EXPECT_THAT(Encode(*tokenizer, "<|im_end|>").size(), 10u);

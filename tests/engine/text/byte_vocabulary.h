@@ -12,7 +12,6 @@ namespace cascade {
 // Ids: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|>, 3 + b for byte b, 259.. the merged pieces in order.
 inline Vocabulary ByteVocabulary(const std::vector<std::string>& merges = {}) {
   Vocabulary vocabulary;
-  vocabulary.model = "gpt2";
   vocabulary.pre_tokenizer = "smollm";
   vocabulary.tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
   vocabulary.types.assign(3, TokenType::kControl);
@@ -23,6 +22,7 @@ inline Vocabulary ByteVocabulary(const std::vector<std::string>& merges = {}) {
     vocabulary.tokens.push_back(merge.substr(0, space) + merge.substr(space + 1));
   }
   vocabulary.types.resize(vocabulary.tokens.size(), TokenType::kNormal);
+  vocabulary.size = static_cast<int32_t>(vocabulary.tokens.size());
   vocabulary.bos_id = 1;
   vocabulary.eos_id = 2;
   return vocabulary;

@@ -39,6 +39,21 @@ TEST(PreTokenizer, SmollmCutsNumbersFirst) {
   EXPECT_THAT(Split("smollm", "1"), ElementsAre("1"));
 }
 
+TEST(PreTokenizer, Llama3) {
+  EXPECT_THAT(Split("llama-bpe", ""), ElementsAre());
+  EXPECT_THAT(Split("llama-bpe", "I'LLx it'\u017Fx 12345"),
+              ElementsAre("I", "'LL", "x", " it", "'\u017F", "x", " ", "123", "45"));
+  EXPECT_THAT(Split("llama3", "  \n \r\n  x"), ElementsAre("  \n \r\n", " ", " x"));
+  EXPECT_THAT(Split("llama-v3", "(a)...\n\n\tb\u2028\u2029 c"),
+              ElementsAre("(a", ")...\n\n", "\tb", "\u2028\u2029", " c"));
+  EXPECT_THAT(Split("llama-bpe", "a \u0085 b   "), ElementsAre("a", " \u0085", " b", "   "));
+}
+
+TEST(PreTokenizer, Qwen2) {
+  EXPECT_THAT(Split("qwen2", "x 2026\u00BD y"), ElementsAre("x", " ", "2", "0", "2", "6", "\u00BD", " y"));
+  EXPECT_THAT(Split("deepseek-r1-qwen", "a\n 1"), ElementsAre("a", "\n", " ", "1"));
+}
+
 TEST(PreTokenizer, SpaceIsUnicodeWhiteSpace) {
   EXPECT_THAT(Split("gpt2", "a\u00A0\u2003\u3000\u0085\u2028b"),
               ElementsAre("a", "\u00A0\u2003\u3000\u0085", "\u2028", "b"));
@@ -47,9 +62,9 @@ TEST(PreTokenizer, SpaceIsUnicodeWhiteSpace) {
 }
 
 TEST(PreTokenizer, RefusesUnknownNames) {
-  const absl::Status status = PreTokenizer::Create("llama-bpe").status();
+  const absl::Status status = PreTokenizer::Create("bert").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("\"llama-bpe\""));
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("\"bert\""));
 }
 
 // Runs over which a careless pattern takes quadratic time, or overflows a stack. The match limit refuses the first, so
@@ -60,11 +75,11 @@ TEST(PreTokenizer, LongRuns) {
     while (text.size() < bytes) text += part;
     return text;
   };
-  for (const char* name : {"gpt2", "smollm"}) {
+  for (const char* name : {"gpt2", "smollm", "llama-bpe", "qwen2"}) {
     const auto pre_tokenizer = PreTokenizer::Create(name);
     ASSERT_TRUE(pre_tokenizer.ok());
-    for (const char* part :
-         {" ", "a", "^", "\n", "😀", "1", "\u00A0", " \n", "a ", "  b", "'", "'s", "é", "\u0301", " 1"}) {
+    for (const char* part : {" ", "a", "^", "\n", "😀", "1", "\u00A0", " \n", "a ", "  b", "'", "'s", "é", "\u0301",
+                             " 1", " \n \n", "  \n\n", "\r\n "}) {
       for (const size_t megabytes : {1, 2}) {
         for (const char* end : {"", "x", "^"}) {
           const std::string text = repeat(part, megabytes << 20) + end;

@@ -20,6 +20,11 @@ class ScriptedTokens : public Tokenizer {
   std::string_view TokenBytes(int32_t id) const override { return tokens_[static_cast<size_t>(id)]; }
   int32_t vocabulary_size() const override { return static_cast<int32_t>(tokens_.size()); }
   bool IsControl(int32_t id) const override { return TokenBytes(id).empty(); }
+  std::string_view TokenText(int32_t id) const override { return TokenBytes(id); }
+  int32_t bos_id() const override { return -1; }
+  int32_t eos_id() const override { return -1; }
+  int32_t unknown_id() const override { return -1; }
+  bool adds_space() const override { return false; }
   const std::vector<int32_t>& end_ids() const override { return none_; }
   const std::vector<int32_t>& start_ids() const override { return none_; }
   int32_t FindControl(std::string_view) const override { return -1; }

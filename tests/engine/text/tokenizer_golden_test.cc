@@ -86,7 +86,7 @@ TEST_F(DemoModel, EqualsReferenceOnRandomText) {
 }
 
 TEST_F(DemoModel, ChatsAsPublished) {
-  const auto chat_template = CreateChatTemplate(source->chat_template());
+  const auto chat_template = CreateChatTemplate(source->chat_template(), *tokenizer, Clock::Real());
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   const nlohmann::json golden = ReadGolden("dense_and_greedy.json");
   ASSERT_GE(golden["greedy"].size(), 3u);

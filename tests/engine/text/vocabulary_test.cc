@@ -17,13 +17,12 @@ TEST(Vocabulary, NamesWhatIsWrong) {
     StatusCode code;
     std::string message;
   } cases[] = {
-      {[](Vocabulary& v) { v.model = ""; }, StatusCode::kInvalidArgument, "tokenizer.ggml.model: missing"},
-      {[](Vocabulary& v) { v.model = "bert"; }, StatusCode::kUnimplemented, "tokenizer.ggml.model: \"bert\""},
       {[](Vocabulary& v) { v.pre_tokenizer = ""; }, StatusCode::kInvalidArgument, "tokenizer.ggml.pre: missing"},
-      {[](Vocabulary& v) { v.pre_tokenizer = "qwen2"; }, StatusCode::kUnimplemented, "tokenizer.ggml.pre: \"qwen2\""},
+      {[](Vocabulary& v) { v.pre_tokenizer = "bert"; }, StatusCode::kUnimplemented, "tokenizer.ggml.pre: \"bert\""},
       {[](Vocabulary& v) { v.tokens.clear(); }, StatusCode::kInvalidArgument, "tokenizer.ggml.tokens: missing"},
       {[](Vocabulary& v) { v.types.pop_back(); }, StatusCode::kInvalidArgument, "token_type: 259 types for 260 tokens"},
-      {[](Vocabulary& v) { v.tokens[7] = ""; }, StatusCode::kInvalidArgument, "tokens[7]: is empty"},
+      {[](Vocabulary& v) { v.size = 0; }, StatusCode::kInvalidArgument, "size: 0 ids"},
+      {[](Vocabulary& v) { v.tokens[3 + 'b'] = ""; }, StatusCode::kInvalidArgument, "no token for byte 98"},
       {[](Vocabulary& v) { v.tokens[7] = "\xFF"; }, StatusCode::kInvalidArgument, "tokens[7]: is not UTF-8"},
       {[](Vocabulary& v) { v.tokens[3 + 1] = "b"; }, StatusCode::kInvalidArgument,
        "tokens[101]: \"b\" is token 4 already"},
@@ -57,6 +56,7 @@ TEST(Vocabulary, BeginAndEnd) {
   vocabulary.eos_id = -1;
   vocabulary.tokens.push_back("</s>");  // a plain piece of that name does not end a reply
   vocabulary.types.push_back(TokenType::kNormal);
+  vocabulary.size = static_cast<int32_t>(vocabulary.tokens.size());
   auto tokenizer = CreateTokenizer(vocabulary);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_THAT((*tokenizer)->start_ids(), testing::ElementsAre(1));
