@@ -3,7 +3,7 @@
 #
 # cascade_sentencepiece: the encoder. cascade_sentencepiece_train: the trainer, for tests. What includes their headers must
 # not include abseil's, and is compiled with CASCADE_SENTENCEPIECE_DEFINITIONS.
-if(DEFINED ENV{XDG_CACHE_HOME})
+if(NOT "$ENV{XDG_CACHE_HOME}" STREQUAL "")
   set(cache_home $ENV{XDG_CACHE_HOME})
 else()
   set(cache_home $ENV{HOME}/.cache)

@@ -112,7 +112,7 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
                    chat_template_);
   if (!prompt.ok()) return prompt.status();
 
-  setup.from_messages = std::holds_alternative<std::vector<ChatMessage>>(request.prompt);
+  setup.asks_for_reply = AsksForReply(request);
   setup.prompt = *std::move(prompt);
   setup.sampling = request.sampling;
   setup.seed = request.sampling.seed.has_value() ? *request.sampling.seed : random_.Next64();

@@ -21,20 +21,15 @@ TextStart StartAt(const PromptPlace& place, const Tokenizer& tokenizer) {
   return place.last_id >= 0 && tokenizer.IsControl(place.last_id) ? TextStart::kAfterControl : TextStart::kInside;
 }
 
-absl::StatusOr<std::vector<TemplatePiece>> RenderMessages(const std::vector<ChatMessage>& messages, bool on_session,
-                                                          const PromptPlace& place, const ChatTemplate& chat_template) {
-  if (place.position > 0) return chat_template.RenderTurn(place.last_reply, place.last_id, messages);
-  if (on_session) {
+absl::StatusOr<std::vector<TemplatePiece>> RenderMessages(const TurnRequest& request, const PromptPlace& place,
+                                                          const ChatTemplate& chat_template) {
+  const auto& messages = std::get<std::vector<ChatMessage>>(request.prompt);
+  const bool asks = AsksForReply(request);
+  if (place.position > 0) return chat_template.RenderTurn(place.last_reply, place.last_id, messages, asks);
+  if (!request.session_id.empty()) {
     if (absl::Status status = chat_template.CheckFirstTurn(messages); !status.ok()) return status;
   }
-  return chat_template.Render(messages, /*add_generation_prompt=*/true);
-}
-
-// What every session begins with, unless the template writes it itself.
-void AddStart(const Tokenizer& tokenizer, Ids* ids) {
-  const Ids& start = tokenizer.start_ids();
-  if (ids->size() >= start.size() && std::equal(start.begin(), start.end(), ids->begin())) return;
-  ids->insert(ids->begin(), start.begin(), start.end());
+  return chat_template.Render(messages, asks);
 }
 
 bool IsEmpty(const Prompt& prompt) {
@@ -50,12 +45,11 @@ absl::StatusOr<Ids> EncodeNonEmpty(const TurnRequest& request, const PromptPlace
   if (const auto* text = std::get_if<TextPrompt>(&request.prompt)) {
     auto ids = tokenizer.EncodeAt(start, text->text, text->parse_special);
     if (!ids.ok()) return Named("prompt.text: ", ids.status());
-    if (place.position == 0) ids->insert(ids->begin(), tokenizer.start_ids().begin(), tokenizer.start_ids().end());
+    if (place.position == 0) AddStart(tokenizer, &*ids);
     return ids;
   }
   CASCADE_CHECK(chat_template != nullptr);  // ValidateTurn
-  const auto& messages = std::get<std::vector<ChatMessage>>(request.prompt);
-  const auto pieces = RenderMessages(messages, !request.session_id.empty(), place, *chat_template);
+  const auto pieces = RenderMessages(request, place, *chat_template);
   if (!pieces.ok()) return Named("prompt.", pieces.status());
   auto ids = EncodePieces(tokenizer, *pieces, start);
   if (!ids.ok()) return Named("prompt.messages: ", ids.status());
@@ -64,6 +58,18 @@ absl::StatusOr<Ids> EncodeNonEmpty(const TurnRequest& request, const PromptPlace
 }
 
 }  // namespace
+
+void AddStart(const Tokenizer& tokenizer, Ids* ids) {
+  const Ids& start = tokenizer.start_ids();
+  if (ids->size() >= start.size() && std::equal(start.begin(), start.end(), ids->begin())) return;
+  ids->insert(ids->begin(), start.begin(), start.end());
+}
+
+bool AsksForReply(const TurnRequest& request) {
+  const auto* messages = std::get_if<std::vector<ChatMessage>>(&request.prompt);
+  if (messages == nullptr || messages->empty()) return false;
+  return request.max_tokens != 0 || messages->back().role != "assistant";
+}
 
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(const TurnRequest& request, const PromptPlace& place,
                                                   const Tokenizer& tokenizer, const ChatTemplate* chat_template) {

@@ -18,8 +18,15 @@ struct PromptPlace {
   int32_t last_id = -1;  // the session's last token; -1 at position 0
 };
 
-// A session's first text or messages get the tokenizer's start ids, where the template has not written them; token ids
-// are taken as they are. Messages need `chat_template` (may be null else): the first turn is rendered whole, a later
+// Puts the tokenizer's start ids (BOS) before `ids`, unless they begin with them: a template, or a text with special tokens,
+// may have written them.
+void AddStart(const Tokenizer& tokenizer, std::vector<int32_t>* ids);
+
+// Whether the request's messages end with the generation prompt. Those that only feed a conversation up to a reply
+// (max_tokens 0, the last role `assistant`) do not.
+bool AsksForReply(const TurnRequest& request);
+
+// A session's first text or messages get the start ids (AddStart); token ids are taken as they are. Messages need `chat_template` (may be null else): the first turn is rendered whole, a later
 // one as what it adds. INVALID_ARGUMENT names the field; an empty prompt is one at position 0, and a Score with nothing
 // to score. FAILED_PRECONDITION: the template does not allow these messages on a session. Any thread; time is linear in
 // the prompt.

@@ -121,7 +121,7 @@ void Turn::SettlePending(FinishReason reason) {
   if (IsEnd(feed_[next_])) {
     setup_.reply_end = ReplyEnd::kEndToken;
   } else {
-    const bool reply_begun = completion_tokens_ > 0 || setup_.from_messages;
+    const bool reply_begun = completion_tokens_ > 0 || setup_.asks_for_reply;
     setup_.reply_end = reply_begun ? ReplyEnd::kCut : ReplyEnd::kNone;
   }
 }

@@ -24,7 +24,7 @@ class Turn {
     explicit Setup(const CascadeGeometry& geometry) : cache(geometry) {}
 
     TurnKind kind = TurnKind::kGenerate;
-    bool from_messages = false;
+    bool asks_for_reply = false;  // the prompt ends where a reply begins
     SessionLease lease;  // not held: one-shot
     SessionCache cache;  // the turn's own copy
     ReplyEnd reply_end = ReplyEnd::kNone;

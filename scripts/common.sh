@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cache_dir=${XDG_CACHE_HOME:-$HOME/.cache}/cascade
+cache_dir=${XDG_CACHE_HOME:-${HOME:?set HOME or XDG_CACHE_HOME: the folder for what is downloaded}/.cache}/cascade
 export project_root cache_dir
 
 say() { printf '==> %s\n' "$*" >&2; }

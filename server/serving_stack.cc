@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
   if (!chat_template.ok()) return chat_template.status();
   stack->chat_template = *std::move(chat_template);
 
-  const auto geometry = MakeGeometry(config.geometry, model_config.max_positions);
+  const auto geometry = MakeModelGeometry(config.geometry, model_config);
   if (!geometry.ok()) return ExitError(ExitCode::kConfig, Text(geometry.status()));
   const kernels::DType kv_type = CacheType(config);
   const size_t slot_bytes = stack->backend->CacheBytesPerSlot(MakeCacheShape(model_config, *geometry, kv_type));

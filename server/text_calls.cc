@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/prompt_encoder.h"
 #include "server/convert.h"
 
 namespace cascade {
@@ -63,8 +64,9 @@ absl::Status RunApplyChatTemplate(const ServiceContext& context, v1::ApplyChatTe
   const absl::StatusOr<std::vector<TemplatePiece>> pieces =
       context.chat_template->Render(ToChatMessages(request.mutable_messages()), add_generation_prompt);
   if (!pieces.ok()) return pieces.status();
-  const absl::StatusOr<std::vector<int32_t>> ids = EncodePieces(context.tokenizer, *pieces);
+  absl::StatusOr<std::vector<int32_t>> ids = EncodePieces(context.tokenizer, *pieces);
   if (!ids.ok()) return ids.status();
+  AddStart(context.tokenizer, &*ids);
   response->set_text(JoinPieces(*pieces));
   SetIds(*ids, response->mutable_token_ids());
   return absl::OkStatus();

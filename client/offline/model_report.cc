@@ -17,6 +17,13 @@
 namespace cascade::client {
 namespace {
 
+// Fit for one cell of a table: a stranger's text must not look like another row.
+std::string Cell(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }, ' ');
+  return text;
+}
+
 std::string MessageOf(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
 std::string KindOf(const Vocabulary& vocabulary) {
@@ -67,8 +74,8 @@ void ReportText(const ModelSource& source, ModelReport& report) {
   }
 }
 
-void ReportCache(const GeometryOptions& options, const std::string& kv_cache_dtype, ModelReport& report) {
-  const absl::StatusOr<CascadeGeometry> geometry = MakeGeometry(options, report.config.max_positions);
+void ReportCache(const GeometryOptions& options, ModelReport& report) {
+  const absl::StatusOr<CascadeGeometry> geometry = MakeModelGeometry(options, report.config);
   if (!geometry.ok()) {
     report.cache.error = MessageOf(geometry.status());
     return;
@@ -82,7 +89,7 @@ void ReportCache(const GeometryOptions& options, const std::string& kv_cache_dty
     report.cache.error = MessageOf(backend.status());
     return;
   }
-  const kernels::DType type = kv_cache_dtype == "float32" ? kernels::DType::kF32 : kernels::DType::kF16;
+  const kernels::DType type = report.kv_cache_dtype == "float32" ? kernels::DType::kF32 : kernels::DType::kF16;
   report.session_bytes =
       static_cast<int64_t>((*backend)->CacheBytesPerSlot(MakeCacheShape(report.config, *geometry, type)));
 }
@@ -110,8 +117,8 @@ std::string ShapeOf(const TensorSummary& tensor) {
 
 // A part, and on a line of its own what is wrong with it.
 void AddPart(Table& table, const std::string& name, const Part& part) {
-  if (!part.text.empty()) table.AddRow({name, part.text});
-  if (!part.error.empty()) table.AddRow({part.text.empty() ? name : "", "not usable: " + part.error});
+  if (!part.text.empty()) table.AddRow({name, Cell(part.text)});
+  if (!part.error.empty()) table.AddRow({part.text.empty() ? name : "", Cell("not usable: " + part.error)});
 }
 
 }  // namespace
@@ -128,7 +135,7 @@ absl::StatusOr<ModelReport> ReportModel(const std::string& path, const GeometryO
   report.kv_cache_dtype = kv_cache_dtype;
   CountTypes(report);
   ReportText(**source, report);
-  ReportCache(geometry, kv_cache_dtype, report);
+  ReportCache(geometry, report);
   return report;
 }
 
@@ -136,7 +143,7 @@ std::string ToText(const ModelReport& report, bool list_tensors) {
   const ModelConfig& config = report.config;
   Table table({Align::kLeft, Align::kLeft});
   table.AddRow({"model", config.name.empty() ? "(no name)" : config.name});
-  table.AddRow({"files", report.path + " (" + report.format + ")"});
+  table.AddRow({"files", Cell(report.path + " (" + report.format + ")")});
   table.AddRow({"architecture", config.architecture + ": " + WithCommas(config.num_layers) + " layers, hidden " +
                                     WithCommas(config.hidden) + ", " + WithCommas(config.num_heads) + " heads of " +
                                     WithCommas(config.head_dim) + " (" + WithCommas(config.num_kv_heads) +
@@ -152,9 +159,9 @@ std::string ToText(const ModelReport& report, bool list_tensors) {
     table.AddRow({"", total.type + ": " + WithCommas(total.tensors) + " tensors, " + Bytes(total.bytes)});
   }
   AddPart(table, "tokenizer", report.tokenizer);
-  table.AddRow({"", WithCommas(config.vocabulary) + " ids" +
-                        (report.start_tokens.empty() ? "" : "; a text begins with " + report.start_tokens) +
-                        (report.end_tokens.empty() ? "" : "; a reply ends with " + report.end_tokens)});
+  table.AddRow({"", Cell(WithCommas(config.vocabulary) + " ids" +
+                         (report.start_tokens.empty() ? "" : "; a text begins with " + report.start_tokens) +
+                         (report.end_tokens.empty() ? "" : "; a reply ends with " + report.end_tokens))});
   AddPart(table, "chat template", report.chat_template);
   AddPart(table, "cache", report.cache);
   if (report.session_bytes > 0) {
@@ -165,7 +172,7 @@ std::string ToText(const ModelReport& report, bool list_tensors) {
   if (list_tensors) {
     Table list({Align::kLeft, Align::kLeft, Align::kLeft, Align::kRight});
     for (const TensorSummary& tensor : report.tensors) {
-      list.AddRow({tensor.name, std::string(kernels::Name(tensor.type)), ShapeOf(tensor), Bytes(tensor.bytes)});
+      list.AddRow({Cell(tensor.name), std::string(kernels::Name(tensor.type)), ShapeOf(tensor), Bytes(tensor.bytes)});
     }
     text += "\n" + list.Draw();
   }

@@ -59,9 +59,9 @@ const Family* FindFamily(JsonFields& fields) {
     return nullptr;
   }
   const std::string* const name =
-      classes->is_array() && !classes->empty() ? classes->front().get_ptr<const std::string*>() : nullptr;
+      classes->is_array() && classes->size() == 1 ? classes->front().get_ptr<const std::string*>() : nullptr;
   if (name == nullptr) {
-    fields.Fail("architectures", "expected an array with one of ", kKnownClasses);
+    fields.Fail("architectures", "expected an array with exactly one of ", kKnownClasses);
     return nullptr;
   }
   for (const Family& family : kFamilies) {
@@ -86,6 +86,12 @@ void RefuseUnknownFeatures(JsonFields& fields, const Family& family) {
   if (family.model_type == std::string_view("llama")) {
     for (const char* key : {"attention_bias", "mlp_bias"}) {
       if (fields.Bool(key, false)) fields.Refuse(key, "found true, supported is only false");
+    }
+  }
+  if (!fields.Bool("is_causal", true)) fields.Refuse("is_causal", "found false, supported is only true");
+  for (const char* key : {"per_layer_config", "kv_sharing_modes"}) {
+    if (const Json* found = fields.Find(key); found != nullptr) {
+      fields.Refuse(key, "found ", Description(*found), ", supported is only null");
     }
   }
   const std::string activation = fields.String("hidden_act", "silu");

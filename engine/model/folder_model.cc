@@ -1,6 +1,7 @@
 #include "engine/model/folder_model.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -16,6 +17,7 @@
 #include "engine/model/folder_listing.h"
 #include "engine/model/folder_weights.h"
 #include "engine/model/gguf.h"
+#include "engine/model/model_name.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/tokenizer_files.h"
 #include "engine/model/weight_names.h"
@@ -24,6 +26,30 @@ namespace cascade {
 namespace {
 
 using kernels::HostWeight;
+
+constexpr char kTable[] = "model.embed_tokens.weight";
+constexpr char kOutput[] = "lm_head.weight";
+
+// Every file of a folder is mapped through it: a pointer in a file's place would be damage of some other sort each time.
+class FetchedFiles final : public FileSystem {
+ public:
+  explicit FetchedFiles(FileSystem& files) : files_(files) {}
+
+  absl::StatusOr<std::unique_ptr<MappedFile>> Map(const std::string& path) override {
+    constexpr std::string_view kPointer = "version https://git-lfs";
+    absl::StatusOr<std::unique_ptr<MappedFile>> file = files_.Map(path);
+    if (!file.ok()) return file;
+    const std::span<const uint8_t> bytes = (*file)->bytes();
+    if (std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with(kPointer)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": is a Git LFS pointer; fetch the file itself with git lfs pull"));
+    }
+    return file;
+  }
+
+ private:
+  FileSystem& files_;
+};
 
 class FolderModel final : public ModelSource {
  public:
@@ -40,7 +66,7 @@ class FolderModel final : public ModelSource {
     absl::StatusOr<ModelConfig> config = ReadFolderConfig(Text(**file), path);
     if (!config.ok()) return config.status();
     config_ = *std::move(config);
-    config_.name = folder_.substr(folder_.rfind('/') + 1);
+    config_.name = NameOfPath(folder_);
 
     absl::StatusOr<FolderWeights> weights = OpenFolderWeights(files, folder_);
     if (!weights.ok()) return weights.status();
@@ -106,13 +132,29 @@ class FolderModel final : public ModelSource {
       if (absl::Status status = CheckWeight(weight); !status.ok()) return status;
     }
     for (const auto& [name, tensor] : weights_.tensors) {
-      // Of tied weights some programs save both; transformers then takes the table for both as well.
-      if (tensor.used || IsDerivedBuffer(name) || (config_.tied_output && name == "lm_head.weight")) continue;
+      if (tensor.used || IsDerivedBuffer(name)) continue;
+      if (config_.tied_output && name == kOutput) {
+        if (absl::Status status = CheckTied(tensor); !status.ok()) return status;
+        continue;
+      }
       return absl::UnimplementedError(absl::StrCat(weights_.paths[tensor.file], ": tensor ", Quoted(name),
                                                    ": not a weight of the '", config_.architecture,
                                                    "' architecture as supported"));
     }
     return absl::OkStatus();
+  }
+
+  // Some programs save tied weights twice. Where the two differ, versions of transformers take one or the other.
+  absl::Status CheckTied(const FolderTensor& output) {
+    const SafetensorsTensor& table = weights_.tensors.at(kTable).tensor;
+    const SafetensorsTensor& copy = output.tensor;
+    if (copy.type == table.type && copy.shape == table.shape &&
+        std::memcmp(copy.bytes.data(), table.bytes.data(), table.bytes.size()) == 0) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        weights_.paths[output.file], ": tensor ", Quoted(kOutput), ": differs from ", Quoted(kTable),
+        " although key 'tie_word_embeddings' is true in config.json; make the key false, or take the tensor out"));
   }
 
   absl::Status CheckWeight(const ExpectedWeight& weight) {
@@ -156,7 +198,10 @@ class FolderModel final : public ModelSource {
     contents.tokenizer_json = read("tokenizer.json");
     contents.tokenizer_model = read("tokenizer.model");
     contents.tokenizer_config = read("tokenizer_config.json");
+    contents.special_tokens_map = read("special_tokens_map.json");
+    contents.added_tokens = read("added_tokens.json");
     contents.generation_config = read("generation_config.json");
+    contents.model_config = read("config.json");
     contents.chat_template = read("chat_template.jinja");
     if (!status.ok()) return status;
     absl::StatusOr<FolderTokenizer> tokenizer = ReadTokenizerFiles(contents, config_.vocabulary, folder_);
@@ -177,7 +222,8 @@ class FolderModel final : public ModelSource {
 
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenFolderModel(FileSystem& files, const std::string& folder) {
   auto model = std::make_unique<FolderModel>(folder);
-  if (absl::Status status = model->Open(files); !status.ok()) return status;
+  FetchedFiles fetched(files);
+  if (absl::Status status = model->Open(fetched); !status.ok()) return status;
   return std::unique_ptr<ModelSource>(std::move(model));
 }
 

@@ -17,7 +17,9 @@ using Json = nlohmann::json;
 
 constexpr char kSingle[] = "model.safetensors";
 constexpr char kIndex[] = "model.safetensors.index.json";
-constexpr size_t kMaxIndexBytes = 100'000'000;
+// A line of some hundred bytes for each tensor: the largest models' have less than a megabyte. What is read from JSON
+// takes about thirty times its bytes at worst.
+constexpr size_t kMaxIndexBytes = 10'000'000;
 
 // Opens one more file.
 absl::Status Add(FileSystem& files, const std::string& folder, const std::string& file, FolderWeights& weights) {

@@ -5,6 +5,7 @@
 
 #include "engine/model/gguf_features.h"
 #include "engine/model/gguf_fields.h"
+#include "engine/model/model_name.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/rope_scaling.h"
 #include "kernels/dequantize.h"
@@ -37,8 +38,13 @@ class ConfigReader {
 
   absl::StatusOr<ModelConfig> Read() {
     ReadArchitecture();
+    if (const std::string type = fields_.String("general.type", kMaxNameBytes, "model"); type != "model") {
+      fields_.FailWith(absl::StatusCode::kUnimplemented, "general.type", "found ", Quoted(type),
+                       ", supported is only 'model'");
+    }
     if (!fields_.status().ok()) return fields_.status();  // the other keys have the architecture's name in theirs
-    config_.name = fields_.String("general.name", kMaxNameBytes, "");
+    config_.name = PrintableName(fields_.String("general.name", kMaxNameBytes, ""));
+    if (config_.name.empty()) config_.name = NameOfPath(fields_.name());
     ReadShape();
     ReadHeads();
     if (!fields_.status().ok()) return fields_.status();
@@ -88,8 +94,8 @@ class ConfigReader {
     config_.hidden = static_cast<int>(fields_.Integer(Key("embedding_length"), 1, kMaxWidth));
     config_.ffn = static_cast<int>(fields_.Integer(Key("feed_forward_length"), 1, kMaxWidth));
     config_.rms_eps = fields_.Float(Key("attention.layer_norm_rms_epsilon"), 0.0f);
-    if (!(config_.rms_eps > 0.0f)) {
-      fields_.Fail(Key("attention.layer_norm_rms_epsilon"), "found ", config_.rms_eps, ", expected a positive number");
+    if (!(config_.rms_eps > 0.0f && config_.rms_eps <= 1.0f)) {
+      fields_.Fail(Key("attention.layer_norm_rms_epsilon"), "found ", config_.rms_eps, ", expected more than 0, at most 1");
     }
   }
 

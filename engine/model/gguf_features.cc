@@ -91,7 +91,10 @@ void RefuseUnknownFeatures(const ModelConfig& config, GgufFields& fields) {
       return std::abs(*number - accepted) <= 1e-6 * std::abs(accepted);
     });
     if (!harmless) {
-      fields.FailWith(kUnimplemented, key, "found ", *number, ", supported is only ", neutral->expected);
+      const std::optional<bool> flag = value.Bool();
+      fields.FailWith(kUnimplemented, key, "found ",
+                      flag ? absl::StrCat(*flag ? "true" : "false") : absl::StrCat(*number), ", supported is only ",
+                      neutral->expected);
       return;
     }
   }

@@ -84,6 +84,7 @@ void ReadByteBpe(GgufFields& fields, Vocabulary* vocabulary) {
   for (const PreTokenizerName& name : kPreTokenizers) {
     if (vocabulary->pre_tokenizer == name.file) vocabulary->pre_tokenizer = name.ours;
   }
+  // No NFC for qwen2: its tokenizer.json asks for it, but no key of a GGUF file does, and llama.cpp has none.
   vocabulary->merges = ReadStrings(fields, "tokenizer.ggml.merges", false);
   // What llama.cpp assumes of Llama 3's vocabulary, whose files say nothing of it.
   const bool llama3 = vocabulary->pre_tokenizer == "llama-bpe";

@@ -23,8 +23,8 @@ constexpr int kLogitRows = 64;
 
 using LoadedWeights = std::unordered_map<std::string, WeightId>;
 
-// All weights of the architecture, one after the other: while one is packed the disk reads the next (1.3 GB that are not
-// in the page cache: 3 s, which is what reading them takes, against 10 s without), and what has been packed leaves
+// All weights of the architecture, one after the other: while one is packed the disk reads the next (1.3 GB that are
+// not in the page cache: 3 s, which is what reading them takes, against 10 s without), and what has been packed leaves
 // memory, so that a model is not there twice.
 absl::StatusOr<LoadedWeights> LoadWeights(const ModelSource& source, kernels::Backend& backend) {
   const std::vector<ExpectedWeight> expected = ExpectedWeights(source.config());
@@ -56,14 +56,22 @@ struct Llama::Weights {
 
 // Shapes with R = max_rows.
 struct Llama::Activations {
-  TensorView x;          // [R, hidden] residual stream
-  TensorView h;          // [R, hidden] normalised
-  TensorView q, a;       // [R, heads * head_dim]
-  TensorView k, v;       // [R, kv_heads * head_dim]
-  TensorView gate, up;   // [R, ffn]
-  TensorView picked;     // [min(R, 64), hidden]
-  TensorView logits;     // [min(R, 64), vocabulary]
+  TensorView x;         // [R, hidden] residual stream
+  TensorView h;         // [R, hidden] normalised
+  TensorView q, a;      // [R, heads * head_dim]
+  TensorView k, v;      // [R, kv_heads * head_dim]
+  TensorView gate, up;  // [R, ffn]
+  TensorView picked;    // [min(R, 64), hidden]
+  TensorView logits;    // [min(R, 64), vocabulary]
 };
+
+absl::StatusOr<CascadeGeometry> MakeModelGeometry(const GeometryOptions& options, const ModelConfig& config) {
+  absl::StatusOr<CascadeGeometry> geometry = MakeGeometry(options, config.max_positions);
+  if (geometry.ok() || config.window == 0 || config.window != config.max_positions) return geometry;
+  return absl::Status(geometry.status().code(),
+                      absl::StrCat(geometry.status().message(), " (the model attends to a window of ", config.window,
+                                   " tokens, which counts as its context)"));
+}
 
 kernels::CacheShape MakeCacheShape(const ModelConfig& config, const CascadeGeometry& geometry, kernels::DType kv_type) {
   kernels::CacheShape shape;
@@ -201,7 +209,8 @@ absl::Status Llama::Forward(const ForwardBatch& batch, ForwardResult& result) {
   result.logits.resize(batch.logit_rows.size() * vocabulary);
   for (size_t begin = 0; begin < batch.logit_rows.size(); begin += chunk) {
     const auto wanted = std::span(batch.logit_rows).subspan(begin, std::min(chunk, batch.logit_rows.size() - begin));
-    backend_.CopyToHost(logits_of(wanted), std::span(result.logits).subspan(begin * vocabulary, wanted.size() * vocabulary));
+    backend_.CopyToHost(logits_of(wanted),
+                        std::span(result.logits).subspan(begin * vocabulary, wanted.size() * vocabulary));
   }
   result.scores.resize(batch.score_rows.size());
   for (size_t begin = 0; begin < batch.score_rows.size(); begin += chunk) {

@@ -39,6 +39,9 @@ class Model {
   virtual absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 };
 
+// MakeGeometry within this model's context; an error says where the context is that of an attention window.
+absl::StatusOr<CascadeGeometry> MakeModelGeometry(const GeometryOptions& options, const ModelConfig& config);
+
 // What a cache slot of this model costs and looks like.
 kernels::CacheShape MakeCacheShape(const ModelConfig& config, const CascadeGeometry& geometry, kernels::DType kv_type);
 

@@ -213,11 +213,6 @@ absl::StatusOr<SafetensorsFile> ParseSafetensors(std::span<const uint8_t> bytes,
   if (!reader.Read(size)) {
     return absl::DataLossError(absl::StrCat(name, ": found ", bytes.size(), " bytes, expected a safetensors file"));
   }
-  constexpr std::string_view kPointer = "version https://git-lfs";
-  if (std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with(kPointer)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, ": is a Git LFS pointer: the file itself has not been fetched"));
-  }
   if (size < 2 || size > kMaxHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat(name,
                                                    ": not a safetensors file: its first eight bytes give a header",

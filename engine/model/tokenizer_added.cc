@@ -106,4 +106,29 @@ absl::Status ReadAddedTokensDecoder(const Json& root, const std::string& name, V
   return absl::OkStatus();
 }
 
+absl::Status ReadAddedTokensMap(const Json& root, const std::string& name,
+                                const absl::flat_hash_set<std::string>& special, Vocabulary* vocabulary) {
+  JsonFields fields(root, name);
+  absl::flat_hash_set<int32_t> ids;
+  absl::flat_hash_set<std::string> texts;
+  for (const AddedToken& token : vocabulary->added) {
+    ids.insert(token.id);
+    texts.insert(token.text);
+  }
+  for (const auto& [text, value] : root.items()) {
+    AddedToken token;
+    token.id = static_cast<int32_t>(fields.Integer(text, 0, kMaxId));
+    token.text = text;
+    if (text.empty()) fields.Fail(text, "a token without a text");
+    if (!fields.status().ok()) return fields.status();
+    const size_t place = static_cast<size_t>(token.id);
+    const std::string own = place < vocabulary->tokens.size() ? vocabulary->tokens[place] : "";
+    const bool is_taken = !own.empty() && own != text;
+    if (is_taken || texts.contains(text) || !ids.insert(token.id).second) continue;
+    token.special = special.contains(text) || text == "<unk>" || text == "<s>" || text == "</s>";
+    vocabulary->added.push_back(std::move(token));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace cascade

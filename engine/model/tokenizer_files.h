@@ -1,5 +1,5 @@
 // The tokenizer of a Hugging Face folder: tokenizer.json or tokenizer.model, tokenizer_config.json,
-// generation_config.json, chat_template.jinja.
+// special_tokens_map.json, added_tokens.json, generation_config.json, chat_template.jinja.
 #pragma once
 
 #include <string>
@@ -15,7 +15,10 @@ struct TokenizerFiles {
   std::string_view tokenizer_json;
   std::string_view tokenizer_model;
   std::string_view tokenizer_config;
+  std::string_view special_tokens_map;  // where tokenizer_config.json does not name a token
+  std::string_view added_tokens;        // added_tokens.json
   std::string_view generation_config;
+  std::string_view model_config;   // config.json; only eos_token_id, where generation_config.json has none
   std::string_view chat_template;  // chat_template.jinja
 };
 

@@ -87,10 +87,6 @@ absl::Status BpeBase::AddTokens(const Vocabulary& vocabulary, const AppendBytes&
     if (IsUnused(vocabulary, i)) continue;
     const int32_t id = static_cast<int32_t>(i);
     TokenType type = vocabulary.types.empty() ? TokenType::kNormal : vocabulary.types[i];
-    // A file without types still says which ids begin and end a text.
-    if (vocabulary.types.empty() && (id == bos_id_ || id == eos_id_ || id == vocabulary.eot_id)) {
-      type = TokenType::kControl;
-    }
     if (vocabulary.kind == TokenizerKind::kCharacterBpe && id == unknown_id_ && type == TokenType::kNormal)
       type = TokenType::kUnknown;
     entries[i] = {vocabulary.tokens[i], type, nullptr};

@@ -46,10 +46,12 @@ class ChatTemplate {
                                                             bool add_generation_prompt) const = 0;
 
   // What a later turn of a session adds: what closes the last reply, then `messages`, then the generation prompt, so
-  // that the session's ids after any number of turns equal those of Render of the whole conversation. `last_id` is the
+  // that the session's ids after any number of turns equal those of Render of the whole conversation (as far as the
+  // model writes what the template writes: some put a space between a reply and its end). `last_id` is the
   // session's last token. FAILED_PRECONDITION: the template does not allow it.
   virtual absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last, int32_t last_id,
-                                                                const std::vector<ChatMessage>& messages) const = 0;
+                                                                const std::vector<ChatMessage>& messages,
+                                                                bool add_generation_prompt) const = 0;
 
   // OK, or why the later turns of a session are refused (FAILED_PRECONDITION): the template writes earlier turns in
   // another way once there are new ones.

@@ -87,12 +87,18 @@ size_t EndOfContent(const jinja::Text& text, std::string_view content) {
   return std::string_view::npos;
 }
 
+// Where the first byte of a client's stands at or after `begin`; the text's end if there is none.
+size_t FirstContent(const jinja::Text& text, size_t begin) {
+  while (begin < text.size() && !text.IsContent(begin)) begin = text.RunEnd(begin);
+  return begin;
+}
+
 bool IsSpace(std::string_view text) { return text.find_first_not_of(kSpace) == std::string_view::npos; }
 
 class JinjaChatTemplate : public ChatTemplate {
  public:
   JinjaChatTemplate(std::unique_ptr<jinja::Template> jinja, const Tokenizer& tokenizer, const Clock& clock)
-      : jinja_(std::move(jinja)), clock_(clock), cutter_(tokenizer) {
+      : jinja_(std::move(jinja)), clock_(clock), cutter_(tokenizer), end_ids_(tokenizer.end_ids()) {
     const auto text = [&](int32_t id) { return id < 0 ? std::string() : std::string(tokenizer.TokenText(id)); };
     tokens_.bos_token = text(tokenizer.bos_id());
     tokens_.eos_token = text(tokenizer.eos_id());
@@ -135,7 +141,8 @@ class JinjaChatTemplate : public ChatTemplate {
   }
 
   absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last, int32_t last_id,
-                                                        const std::vector<ChatMessage>& messages) const override {
+                                                        const std::vector<ChatMessage>& messages,
+                                                        bool add_generation_prompt) const override {
     if (absl::Status status = Check(messages); !status.ok()) return status;
     if (!sessions_.ok()) return sessions_;
     const std::time_t now = Now();
@@ -145,7 +152,7 @@ class JinjaChatTemplate : public ChatTemplate {
     all.reserve(dummy_.size() + messages.size());
     all = dummy_;
     all.insert(all.end(), messages.begin(), messages.end());
-    const absl::StatusOr<jinja::Text> text = RunForClient(all, true, now);
+    const absl::StatusOr<jinja::Text> text = RunForClient(all, add_generation_prompt, now);
     if (!text.ok()) return text.status();
     const size_t begin = EndOfContent(*before, kReply);
     if (begin == std::string_view::npos || !StartsAlike(*text, *before, begin)) {
@@ -155,9 +162,16 @@ class JinjaChatTemplate : public ChatTemplate {
     }
     if (last == ReplyEnd::kNone) return WithoutClosing(*before, *text, begin);
     std::vector<TemplatePiece> pieces = cutter_.Cut(*text, begin);
-    // The template's own end of a reply is there already, where the model has written it.
-    const auto end = std::find_if(pieces.begin(), pieces.end(), [](const auto& piece) { return piece.control >= 0; });
-    if (end != pieces.end() && end->control == last_id) pieces.erase(pieces.begin(), end + 1);
+    // The template's own end of a reply is there already, where the model has written it. It is the first control
+    // token, before any word of the template's or of a client's.
+    size_t offset = begin;
+    size_t end = 0;
+    for (; end < pieces.size() && pieces[end].control < 0 && IsSpace(pieces[end].text); ++end) {
+      offset += pieces[end].text.size();
+    }
+    if (end < pieces.size() && pieces[end].control == last_id && offset <= FirstContent(*text, begin)) {
+      pieces.erase(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(end) + 1);
+    }
     return pieces;
   }
 
@@ -256,13 +270,14 @@ class JinjaChatTemplate : public ChatTemplate {
 
   // What follows text that is no reply: `text` from `begin` on without the end of the dummy's reply.
   std::vector<TemplatePiece> WithoutClosing(const jinja::Text& before, const jinja::Text& text, size_t begin) const {
-    const size_t closing = before.size() - begin;
-    if (closing > 0 && StartsAlike(text, before, before.size())) return cutter_.Cut(text, before.size());
+    if (before.size() > begin && StartsAlike(text, before, before.size())) return cutter_.Cut(text, before.size());
     // Some templates end a conversation in another way than a reply within it: up to its control token then.
     std::vector<TemplatePiece> pieces = cutter_.Cut(text, begin);
     const auto blank = [&](size_t i) { return i < pieces.size() && pieces[i].control < 0 && IsSpace(pieces[i].text); };
     size_t count = blank(0) ? 1 : 0;
-    if (count >= pieces.size() || pieces[count].control < 0) return pieces;
+    const bool ends =
+        count < pieces.size() && std::find(end_ids_.begin(), end_ids_.end(), pieces[count].control) != end_ids_.end();
+    if (!ends) return pieces;
     ++count;
     if (blank(count) && count + 1 < pieces.size()) ++count;
     pieces.erase(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(count));
@@ -273,6 +288,7 @@ class JinjaChatTemplate : public ChatTemplate {
   const Clock& clock_;
   jinja::Variables tokens_;  // the texts of the model's tokens
   const PieceCutter cutter_;
+  const std::vector<int32_t> end_ids_;
   std::vector<ChatMessage> dummy_;
   absl::Status sessions_;
   bool moves_system_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "engine/text/end_tokens.h"
 #include "engine/text/utf8.h"
@@ -41,10 +42,26 @@ std::string PieceBytes(const SentencePieceModel& model, int32_t id) {
   }
 }
 
+// Pieces of a tokenizer.model to which ControlRule applies, as added tokens. False: none.
+bool AddControlPieces(const SentencePieceModel& model, Vocabulary* vocabulary) {
+  absl::flat_hash_set<int32_t> known;
+  for (const AddedToken& token : vocabulary->added) known.insert(token.id);
+  const ControlRule rule(*vocabulary);
+  const size_t before = vocabulary->added.size();
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const auto& [text, type] = model.pieces[i];
+    const int32_t id = static_cast<int32_t>(i);
+    if (type == TokenType::kControl || known.contains(id) || !rule.Applies(id, text, type)) continue;
+    vocabulary->added.push_back({id, text, true});
+  }
+  return vocabulary->added.size() > before;
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizer::Create(const Vocabulary& vocabulary) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizer::Create(Vocabulary vocabulary) {
   absl::StatusOr<SentencePieceModel> model = SentencePieceModel::Create(vocabulary);
+  if (model.ok() && AddControlPieces(*model, &vocabulary)) model = SentencePieceModel::Create(vocabulary);
   if (!model.ok()) return model.status();
   std::unique_ptr<SentencePieceTokenizer> tokenizer(new SentencePieceTokenizer);
   std::string error;

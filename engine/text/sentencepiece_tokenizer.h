@@ -21,13 +21,13 @@ namespace cascade {
 //
 // Control tokens (and the unknown one) are found only where the caller asks for it, by their text as it is; what is
 // between them, the library encodes. A control token's text in other text is text. User-defined pieces are the
-// library's business, so that they are found always; added tokens that no piece stands for are found here, before
-// anything else.
+// library's business, so that they are found always, but for those that ControlRule makes control tokens; added tokens
+// that no piece stands for are found here, before anything else.
 class SentencePieceTokenizer : public Tokenizer {
  public:
   // See CreateTokenizer, which has checked the fields that all kinds of tokenizers have, and SentencePieceModel.
   // A model file that was trained without a space before text gets none, whatever space_prefix says.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(const Vocabulary& vocabulary);
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(Vocabulary vocabulary);
 
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool parse_special) const override {
     return EncodeAt(TextStart::kText, text, parse_special);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/text/bpe_character_tokenizer.h"
 #include "engine/text/bpe_tokenizer.h"
+#include "engine/text/end_tokens.h"
 #include "engine/text/sentencepiece_tokenizer.h"
 
 namespace cascade {
@@ -59,11 +60,12 @@ std::string FieldName(const Vocabulary& vocabulary, std::string_view field) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> CreateTokenizer(Vocabulary vocabulary) {
   if (absl::Status status = Check(vocabulary); !status.ok()) return status;
+  MarkControlTokens(&vocabulary);
   switch (vocabulary.kind) {
     case TokenizerKind::kByteBpe:
       return BpeTokenizer::Create(vocabulary);
     case TokenizerKind::kSentencePiece:
-      return SentencePieceTokenizer::Create(vocabulary);
+      return SentencePieceTokenizer::Create(std::move(vocabulary));
     case TokenizerKind::kCharacterBpe:
       return BpeCharacterTokenizer::Create(vocabulary);
   }

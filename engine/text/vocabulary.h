@@ -30,7 +30,7 @@ enum class SpacePrefix : uint8_t {
 struct AddedToken {
   int32_t id = -1;
   std::string text;
-  bool special = false;     // a control token: found only where the caller asks for it, never printed
+  bool special = false;     // a control token: found only where the caller asks for it, never printed (ControlRule)
   bool strip_left = false;  // takes the white space before it
   bool strip_right = false;
   bool normalized = false;  // looked for after the text is normalized, in the form that its own text then has
@@ -50,7 +50,7 @@ struct Vocabulary {
   int32_t size = 0;
   // Id to text as the file spells it, "" for unused ones; empty with sentencepiece_model.
   std::vector<std::string> tokens;
-  std::vector<TokenType> types;     // as many as tokens, or none (all normal)
+  std::vector<TokenType> types;     // as many as tokens, or none (all normal); ControlRule comes before them
   std::vector<std::string> merges;  // "left right", best first
   std::vector<float> scores;        // SentencePiece: as many as tokens
   std::string sentencepiece_model;  // bytes of tokenizer.model, or empty

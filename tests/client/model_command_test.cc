@@ -100,5 +100,24 @@ TEST_F(ModelCommandTest, RefusesWhatIsNoModel) {
   EXPECT_EQ(RunProgram({"model", path_, "--kv-cache-dtype", "int8"}).code, 64);
 }
 
+TEST_F(ModelCommandTest, ANameCannotForgeRows) {
+  GgufWriter writer = TinyModel();
+  writer.SetString("general.name", "Good\nfiles          somewhere else\x1b[31m");
+  writer.Write(path_);
+  const ProgramResult result = RunProgram({"model", path_, "--kv-cache-dtype", "auto"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_THAT(result.output, AllOf(HasSubstr("model          Good files          somewhere else [31m\n"),
+                                   Not(HasSubstr("\nfiles          somewhere else"))));
+}
+
+TEST_F(ModelCommandTest, SaysThatAWindowIsTheContext) {
+  GgufWriter writer = TinyModel();
+  writer.SetUint32("llama.attention.sliding_window", 256);
+  writer.Write(path_);
+  const ProgramResult result = RunProgram({"model", path_, "--cache-tokens", "1024"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.output, HasSubstr("a window of 256 tokens"));
+}
+
 }  // namespace
 }  // namespace cascade::client

@@ -127,7 +127,7 @@ class FakeTemplate final : public ChatTemplate {
     return Pieces("all:", messages);
   }
   absl::StatusOr<std::vector<TemplatePiece>> RenderTurn(ReplyEnd last, int32_t last_id,
-                                                        const std::vector<ChatMessage>& messages) const override {
+                                                        const std::vector<ChatMessage>& messages, bool) const override {
     EXPECT_EQ(last == ReplyEnd::kEndToken, last_id == ByteTokenizer::kEnd);
     return Pieces(last == ReplyEnd::kNone ? "none:" : last == ReplyEnd::kEndToken ? "end:" : "cut:", messages);
   }

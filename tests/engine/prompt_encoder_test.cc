@@ -230,7 +230,7 @@ TEST_F(NextTurn, WhatTheTemplateAllowsNeedNotBeAUsers) {
   Use("qwen2_5");
   const PromptPlace place = {10, ReplyEnd::kEndToken, tokenizer_->FindControl("<|im_end|>")};
   const auto text = [&](std::vector<ChatMessage> messages) {
-    const auto pieces = chat_template_->RenderTurn(place.last_reply, place.last_id, messages);
+    const auto pieces = chat_template_->RenderTurn(place.last_reply, place.last_id, messages, true);
     EXPECT_TRUE(pieces.ok()) << pieces.status();
     return pieces.ok() ? JoinPieces(*pieces) : "";
   };
@@ -257,6 +257,48 @@ TEST_F(NextTurn, BosOnceAtTheStart) {
   EXPECT_THAT(ids, ElementsAre(tokenizer_->bos_id(), ::testing::_));
   ids = *EncodePrompt(text, {5, ReplyEnd::kNone, 9}, *tokenizer_, nullptr);
   EXPECT_EQ(ids.size(), 1u);
+  // Who writes it himself gets no second one.
+  const std::string bos(tokenizer_->TokenText(tokenizer_->bos_id()));
+  text.prompt = TextPrompt{.text = bos + "a", .parse_special = true};
+  ids = *EncodePrompt(text, {}, *tokenizer_, nullptr);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), tokenizer_->bos_id()), 1);
+}
+
+// Where a template writes no end after replies but one after the user's text, that text is not an end's beginning.
+TEST_F(NextTurn, KeepsTheMessageOfATemplateWithoutAnEndOfReplies) {
+  Use("mistral");
+  const int32_t eos = tokenizer_->eos_id();
+  for (const auto& [jinja, expected] :
+       {std::pair<std::string, std::string>{
+            "{% for m in messages %}{% if m.role == 'user' %}User: {{ m.content }}</s>Assistant: "
+            "{% else %}{{ m.content }}\n{% endif %}{% endfor %}",
+            "\nUser: hi</s>Assistant: "},
+        {"{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]</s>"
+         "{% else %}{{ m.content }}{% endif %}{% endfor %}",
+         "[INST] hi [/INST]</s>"}}) {
+    SCOPED_TRACE(jinja);
+    auto created = CreateChatTemplate(jinja, *tokenizer_, Clock::Real());
+    ASSERT_TRUE(created.ok()) << created.status();
+    const auto pieces = (*created)->RenderTurn(ReplyEnd::kEndToken, eos, {{"user", "hi"}}, true);
+    ASSERT_TRUE(pieces.ok()) << pieces.status();
+    EXPECT_EQ(JoinPieces(*pieces), expected);
+  }
+}
+
+// A conversation that was had elsewhere is fed without asking for a reply.
+TEST_F(NextTurn, FedHistoryEndsWithItsReply) {
+  Use("chatml");
+  TurnRequest feed = MessagesTurn({{"user", "u"}, {"assistant", "a"}}, "s");
+  feed.max_tokens = 0;
+  EXPECT_FALSE(AsksForReply(feed));
+  Ids session = *EncodePrompt(feed, {}, *tokenizer_, chat_template_.get());
+  const PromptPlace place = {static_cast<int64_t>(session.size()), ReplyEnd::kNone, session.back()};
+  const Ids next = *EncodePrompt(MessagesTurn({{"user", "v"}}, "s"), place, *tokenizer_, chat_template_.get());
+  session.insert(session.end(), next.begin(), next.end());
+  const auto whole = MessagesTurn({{"user", "u"}, {"assistant", "a"}, {"user", "v"}});
+  EXPECT_EQ(session, *EncodePrompt(whole, {}, *tokenizer_, chat_template_.get()));
+  feed.max_tokens = std::nullopt;
+  EXPECT_TRUE(AsksForReply(feed));
 }
 
 }  // namespace

@@ -18,13 +18,14 @@ struct Sizes {
   int64_t inputs;
 };
 
-const std::vector<Sizes> kQuantizedSizes = {{1, 1, 32},  {1, 17, 64}, {2, 16, 96}, {3, 15, 32},   {5, 33, 576},
-                                            {7, 31, 64}, {8, 48, 32}, {9, 17, 96}, {19, 18, 288}, {33, 16, 1536}};
-const std::vector<Sizes> kFloatSizes = {{1, 1, 1},   {1, 17, 3},  {2, 16, 17}, {3, 15, 31},
-                                        {5, 33, 65}, {8, 48, 16}, {9, 17, 15}, {19, 18, 100}};
+const std::vector<Sizes> kQuantizedSizes = {{1, 1, 32},    {1, 17, 64},    {2, 16, 96}, {3, 15, 32},
+                                            {5, 33, 576},  {7, 31, 64},    {8, 48, 32}, {9, 17, 96},
+                                            {19, 18, 288}, {33, 16, 1536}, {1, 65, 64}};
+const std::vector<Sizes> kFloatSizes = {{1, 1, 1},   {1, 17, 3},  {2, 16, 17},   {3, 15, 31}, {5, 33, 65},
+                                        {8, 48, 16}, {9, 17, 15}, {19, 18, 100}, {1, 65, 33}, {1, 130, 8}};
 
-const std::vector<Sizes> kSuperBlockSizes = {{1, 1, 256},  {1, 17, 512}, {2, 16, 256}, {3, 15, 768},
-                                             {5, 33, 256}, {9, 32, 512}, {19, 18, 256}};
+const std::vector<Sizes> kSuperBlockSizes = {{1, 1, 256},  {1, 17, 512}, {2, 16, 256},  {3, 15, 768},
+                                             {5, 33, 256}, {9, 32, 512}, {19, 18, 256}, {1, 65, 256}};
 
 const std::vector<Sizes>& SizesOf(DType type) {
   return !IsQuantized(type) ? kFloatSizes : BlockElements(type) == 32 ? kQuantizedSizes : kSuperBlockSizes;
@@ -50,10 +51,13 @@ class LinearTest : public OpTest {};
 
 TEST_P(LinearTest, AgreesWithReference) {
   for (Activations activations : kActivations) {
-    const auto backend = CreateBackend(2, activations);
+    const auto two_threads = CreateBackend(2, activations);
+    const auto one_thread = CreateBackend(1, activations);
     for (DType type : AllTypes()) {
       for (const Sizes& sizes : SizesOf(type)) {
         SCOPED_TRACE(Describe(type, sizes, activations));
+        // One thread takes all strips in one task, and so the path for one row and several strips.
+        const auto& backend = sizes.rows == 1 ? one_thread : two_threads;
         const auto weight = IsQuantized(type) && sizes.outputs % 2 == 1
                                 ? RandomBlockWeight(random_, type, sizes.outputs, sizes.inputs)
                                 : RandomWeight(random_, type, sizes.outputs, sizes.inputs);
@@ -196,22 +200,28 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirCompany) {
         const auto weight = RandomWeight(random_, type, sizes.outputs, sizes.inputs);
         const auto other = RandomWeight(random_, type, 50, sizes.inputs);
         GuardedMatrix x = RandomMatrix(random_, sizes.rows, sizes.inputs);
-        std::vector<float> first;
+        std::vector<float> first, other_first;
         for (int threads : {1, 2, 3}) {
           const auto backend = CreateBackend(threads, activations);
           const WeightId id = Load(*backend, weight);
           const WeightId other_id = Load(*backend, other);
           for (int64_t batch : {sizes.rows, int64_t{1}, int64_t{2}, int64_t{7}, int64_t{12}}) {
             GuardedMatrix out(sizes.rows, sizes.outputs, NAN);
-            GuardedMatrix other_out(sizes.rows, 50);
+            GuardedMatrix other_out(sizes.rows, 50, NAN);
             for (int64_t row = 0; row < sizes.rows; row += batch) {
               const int64_t count = std::min(batch, sizes.rows - row);
               const LinearTarget targets[] = {{other_id, other_out.Rows(row, count), false},
                                               {id, out.Rows(row, count), false}};
               backend->Linear(x.Rows(row, count), std::span(targets).subspan(batch == 2 ? 1 : 0));
             }
-            if (first.empty()) first.assign(out.values().begin(), out.values().end());
+            if (first.empty()) {
+              first.assign(out.values().begin(), out.values().end());
+              other_first.assign(other_out.values().begin(), other_out.values().end());
+            }
             ASSERT_EQ(BitDifferences(out.values(), first, sizes.outputs), "") << threads << " threads, batch " << batch;
+            if (batch == 2) continue;  // without the other
+            ASSERT_EQ(BitDifferences(other_out.values(), other_first, 50), "")
+                << "other layer, " << threads << " threads, batch " << batch;
           }
         }
       }

@@ -44,8 +44,11 @@ std::optional<int64_t> Index(const Value& key, int64_t size) {
 
 Value TextItem(Runtime& runtime, const Text& text, const Value& key) {
   const std::optional<int64_t> wanted = AsInteger(key);
-  if (!wanted || !runtime.Work(text.size())) return {};
+  if (!wanted) return {};
   const std::string& bytes = text.bytes();
+  const uint64_t passed = *wanted < 0 ? uint64_t{0} - static_cast<uint64_t>(*wanted) : static_cast<uint64_t>(*wanted);
+  if (!runtime.WorkOnCodePoints(std::min<uint64_t>(bytes.size(), std::min<uint64_t>(passed, bytes.size()) * 4)))
+    return {};
   size_t begin = 0;
   if (*wanted >= 0) {
     begin = ByteOfCodePoint(bytes, static_cast<size_t>(*wanted));
@@ -101,6 +104,7 @@ SliceRange Indices(Runtime& runtime, const Value* start, const Value* stop, cons
 Value TextSlice(Runtime& runtime, const Text& text, const SliceRange& range) {
   const std::string& bytes = text.bytes();
   if (range.step == 1) {
+    if (!runtime.WorkOnCodePoints(bytes.size())) return {};
     const size_t begin = ByteOfCodePoint(bytes, static_cast<size_t>(range.first));
     const std::string_view rest = std::string_view(bytes).substr(begin);
     const size_t end = begin + ByteOfCodePoint(rest, static_cast<size_t>(range.count));
@@ -142,9 +146,8 @@ Value GetAttribute(Runtime& runtime, const Value& value, std::string_view name) 
     return (*loop)->Attribute(runtime, value, name).value_or(Value());
   }
   if (const auto* space = value.If<std::shared_ptr<Namespace>>()) {
-    runtime.Step(1 + static_cast<int64_t>((*space)->entries.size() / 16));
-    const Value* found = FindTextKey((*space)->entries, name);
-    return found == nullptr ? Value() : *found;
+    const size_t found = FindTextKey(runtime, (*space)->entries, name);
+    return found < (*space)->entries.size() ? (*space)->entries[found].second : Value();
   }
   if (const auto* range = value.If<std::shared_ptr<const Range>>()) return RangeAttribute(runtime, **range, name);
   if (IsHiddenIn(value, name)) return {};
@@ -153,9 +156,8 @@ Value GetAttribute(Runtime& runtime, const Value& value, std::string_view name) 
     return runtime.Unsupported("'" + std::string(name) + "' of a " + std::string(TypeName(value)));
   }
   if (const Dict* dict = value.dict()) {
-    runtime.Step(1 + static_cast<int64_t>(dict->entries.size() / 16));
-    const Value* found = FindTextKey(dict->entries, name);
-    return found == nullptr ? Value() : *found;
+    const size_t found = FindTextKey(runtime, dict->entries, name);
+    return found < dict->entries.size() ? dict->entries[found].second : Value();
   }
   return {};
 }
@@ -173,8 +175,8 @@ Value GetItem(Runtime& runtime, const Value& value, const Value& key) {
   }
   if (const Dict* dict = value.dict()) {
     if (key.text() != nullptr) {
-      runtime.Step(1 + static_cast<int64_t>(dict->entries.size() / 8));
-      if (const Value* found = FindTextKey(dict->entries, key.text()->bytes())) return *found;
+      const size_t found = FindTextKey(runtime, dict->entries, key.text()->bytes());
+      if (found < dict->entries.size()) return dict->entries[found].second;
     } else if (key.dict() == nullptr && (key.list() == nullptr || key.list()->is_tuple)) {
       const size_t found = FindKey(runtime, dict->entries, key);
       return found < dict->entries.size() ? dict->entries[found].second : Value();
@@ -194,8 +196,8 @@ Value GetSlice(Runtime& runtime, const Value& value, const Value* start, const V
   if (text == nullptr && list == nullptr && range == nullptr) {
     return runtime.Fail("a " + std::string(TypeName(value)) + " has no slices");
   }
-  if (text != nullptr && !runtime.Work(text->size())) return {};
-  const SliceRange slice = Indices(runtime, start, stop, step, *Length(value));
+  const auto length = Length(runtime, value);
+  const SliceRange slice = Indices(runtime, start, stop, step, *length);
   if (!runtime.ok()) return {};
   if (text != nullptr) return TextSlice(runtime, *text, slice);
   if (range != nullptr) return runtime.Unsupported("a slice of a range");
@@ -215,6 +217,7 @@ AttributePath::AttributePath(Runtime& runtime, const Value* attribute) {
     return;
   }
   const std::string_view text = path->bytes();
+  if (!runtime.Work(text.size() * 8)) return;
   for (size_t begin = 0; begin <= text.size() && runtime.ok();) {
     const size_t end = std::min(text.find('.', begin), text.size());
     const std::string_view part = text.substr(begin, end - begin);
@@ -222,6 +225,7 @@ AttributePath::AttributePath(Runtime& runtime, const Value* attribute) {
         !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     int64_t number = 0;
     if (is_number && ParseInteger(part, 10, &number) == NumberFault::kNone) {
+      runtime.Step();
       parts_.push_back(number);
     } else {
       parts_.push_back(runtime.NewText(part));
@@ -232,6 +236,7 @@ AttributePath::AttributePath(Runtime& runtime, const Value* attribute) {
 
 Value AttributePath::Get(Runtime& runtime, Value value, const Value* otherwise) const {
   for (const Value& part : parts_) {
+    if (!runtime.Step()) return {};
     value = GetItem(runtime, value, part);
     if (!runtime.ok()) return {};
     if (otherwise != nullptr && !otherwise->IsNone() && value.IsUndefined()) value = *otherwise;

@@ -1,5 +1,6 @@
 #include "engine/text/jinja/code_points.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -103,18 +104,10 @@ bool StripSet::Has(std::string_view text, size_t begin, size_t end) const {
   return IsSpace(NextCodePoint(text, &begin));
 }
 
-void Strip(std::string_view text, const StripSet& set, bool left, bool right, size_t* begin, size_t* end) {
-  while (left && *begin < *end) {
-    size_t next = *begin;
-    NextCodePoint(text, &next);
-    if (!set.Has(text, *begin, next)) break;
-    *begin = next;
-  }
-  while (right && *begin < *end) {
-    const size_t last = PreviousCodePoint(text, *end);
-    if (!set.Has(text, last, *end)) break;
-    *end = last;
-  }
+void StripSpace(std::string_view text, bool left, bool right, size_t* begin, size_t* end) {
+  const StripSet space;
+  const auto takes = [&](std::string_view all, size_t first, size_t last) { return space.Has(all, first, last); };
+  StripWhile(text, takes, left, right, begin, end);
 }
 
 size_t Find(std::string_view text, std::string_view needle, size_t from) {
@@ -123,6 +116,15 @@ size_t Find(std::string_view text, std::string_view needle, size_t from) {
   const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
   if (found == nullptr) return std::string_view::npos;
   return static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t WorkOfFind(std::string_view text, std::string_view needle) {
+  // memmem compares up to 256 bytes at every place; longer ones it searches in another manner.
+  return needle.size() > text.size() ? 0 : text.size() * (4 + std::min<size_t>(needle.size(), 256) / 16);
+}
+
+size_t WorkOfFindFromRight(std::string_view text, std::string_view needle) {
+  return needle.size() > text.size() ? 0 : (text.size() - needle.size() + 1) * (8 + needle.size() / 16);
 }
 
 }  // namespace cascade::jinja

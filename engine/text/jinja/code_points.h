@@ -33,10 +33,28 @@ class StripSet {
   std::string_view set_;
   bool is_space_ = true;
 };
-// Moves `*begin` and `*end` over what strip takes on the left and right.
-void Strip(std::string_view text, const StripSet& set, bool left, bool right, size_t* begin, size_t* end);
+// Moves `*begin` and `*end` over the code points on the left and right that `takes(text, begin, end)` has.
+template <typename Takes>
+void StripWhile(std::string_view text, const Takes& takes, bool left, bool right, size_t* begin, size_t* end) {
+  while (left && *begin < *end) {
+    size_t next = *begin;
+    NextCodePoint(text, &next);
+    if (!takes(text, *begin, next)) break;
+    *begin = next;
+  }
+  while (right && *begin < *end) {
+    const size_t last = PreviousCodePoint(text, *end);
+    if (!takes(text, last, *end)) break;
+    *end = last;
+  }
+}
+// Moves `*begin` and `*end` over white space.
+void StripSpace(std::string_view text, bool left, bool right, size_t* begin, size_t* end);
 
 // The first `needle` at or behind byte `from`, or npos. In linear time, whatever the texts are.
 size_t Find(std::string_view text, std::string_view needle, size_t from);
+// The bytes that a search through the whole text is worth, as Runtime::Work counts them; backwards it is not linear.
+size_t WorkOfFind(std::string_view text, std::string_view needle);
+size_t WorkOfFindFromRight(std::string_view text, std::string_view needle);
 
 }  // namespace cascade::jinja

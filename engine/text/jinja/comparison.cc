@@ -20,11 +20,14 @@ long double Number(const Value& value) {
   return *value.If<double>();
 }
 
-bool IsHashable(const Value& value) {
+// False also after a failure.
+bool IsHashable(Runtime& runtime, const Value& value) {
   if (value.dict() != nullptr) return false;
   const List* list = value.list();
   if (list == nullptr) return true;
-  return list->is_tuple && std::all_of(list->items.begin(), list->items.end(), IsHashable);
+  if (!list->is_tuple) return false;
+  return std::all_of(list->items.begin(), list->items.end(),
+                     [&](const Value& item) { return runtime.Step() && IsHashable(runtime, item); });
 }
 
 template <typename T>
@@ -64,7 +67,7 @@ bool Ordered(Runtime& runtime, const Value& left, const Value& right, bool or_eq
   }
   const Text *a = left.text(), *b = right.text();
   if (a != nullptr && b != nullptr) {
-    runtime.Work(std::min(a->size(), b->size()));
+    if (!runtime.Work(std::min(a->size(), b->size()))) return false;
     // The order of UTF-8 bytes is that of code points.
     return or_equal ? a->bytes() <= b->bytes() : a->bytes() < b->bytes();
   }
@@ -94,8 +97,7 @@ bool Equal(Runtime& runtime, const Value& left, const Value& right) {
   }
   const Text *a = left.text(), *b = right.text();
   if (a != nullptr && b != nullptr) {
-    if (a->size() != b->size()) return false;
-    runtime.Work(a->size());
+    if (a->size() != b->size() || !runtime.Work(a->size())) return false;
     return a->bytes() == b->bytes();
   }
   const List *c = left.list(), *d = right.list();
@@ -131,7 +133,8 @@ bool Contains(Runtime& runtime, const Value& container, const Value& item) {
       runtime.Fail("'in' looks for a str in a str, not for " + std::string(TypeName(item)));
       return false;
     }
-    return runtime.Work(text->size()) && Find(text->bytes(), part->bytes(), 0) != std::string_view::npos;
+    return runtime.Work(WorkOfFind(text->bytes(), part->bytes())) &&
+           Find(text->bytes(), part->bytes(), 0) != std::string_view::npos;
   }
   if (const Dict* dict = container.dict()) return FindKey(runtime, dict->entries, item) < dict->entries.size();
   ValueIterator items(runtime, container);
@@ -154,7 +157,7 @@ bool Same(Runtime& runtime, const Value& left, const Value& right) {
 }
 
 size_t FindKey(Runtime& runtime, const std::vector<std::pair<Value, Value>>& entries, const Value& key) {
-  if (!IsHashable(key)) {
+  if (!IsHashable(runtime, key)) {
     runtime.Fail("a " + std::string(TypeName(key)) + " cannot be a key");
     return entries.size();
   }
@@ -163,12 +166,15 @@ size_t FindKey(Runtime& runtime, const std::vector<std::pair<Value, Value>>& ent
   return i;
 }
 
-const Value* FindTextKey(const std::vector<std::pair<Value, Value>>& entries, std::string_view key) {
-  for (const auto& [known, value] : entries) {
-    const Text* text = known.text();
-    if (text != nullptr && text->bytes() == key) return &value;
+size_t FindTextKey(Runtime& runtime, const std::vector<std::pair<Value, Value>>& entries, std::string_view key) {
+  if (!runtime.WorkOnNames(entries.size())) return entries.size();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const Text* text = entries[i].first.text();
+    if (text == nullptr || text->size() != key.size()) continue;
+    if (!runtime.Work(key.size())) break;
+    if (text->bytes() == key) return i;
   }
-  return nullptr;
+  return entries.size();
 }
 
 // A merge sort of our own: it stays inside its arrays whatever the comparison answers, also after a failure in it.

@@ -23,8 +23,8 @@ bool Same(Runtime& runtime, const Value& left, const Value& right);
 
 // Where `key` is among the entries, or their number. Fails for a key that a dict cannot have.
 size_t FindKey(Runtime& runtime, const std::vector<std::pair<Value, Value>>& entries, const Value& key);
-// For names: no failure, no steps. Null when there is none.
-const Value* FindTextKey(const std::vector<std::pair<Value, Value>>& entries, std::string_view key);
+// The same for a text, beside keys of any kind.
+size_t FindTextKey(Runtime& runtime, const std::vector<std::pair<Value, Value>>& entries, std::string_view key);
 
 // Sorts stably by `keys`, whose order the items follow. Fails for keys that have no order.
 void Sort(Runtime& runtime, const std::vector<Value>& keys, bool reverse, std::vector<Value>* items);

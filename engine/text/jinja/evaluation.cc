@@ -246,14 +246,16 @@ bool Interpreter::BindParameters(const Statement& statement, const Arguments& ar
       value = arguments.positional[i];
       is_given[i] = true;
     } else {
+      if (!runtime_.WorkOnNames(arguments.keywords.size())) return false;
       for (const auto& [keyword, given] : arguments.keywords) {
-        if (keyword != *parameters[i].name) continue;
+        if (keyword.data() != parameters[i].name->data()) continue;  // names are interned
         value = given;
         is_given[i] = true;
         ++used;
       }
     }
-    frame->Set(parameters[i].name, std::move(value));
+    Set(frame.get(), parameters[i].name, std::move(value));
+    if (!runtime_.ok()) return false;
   }
   if (used < arguments.keywords.size()) {
     runtime_.Fail(name + " gets an argument by a name that it does not have");
@@ -261,7 +263,7 @@ bool Interpreter::BindParameters(const Statement& statement, const Arguments& ar
   }
   for (size_t i = 0; i < parameters.size() && runtime_.ok(); ++i) {
     if (!is_given[i] && parameters[i].otherwise != nullptr) {
-      frame->Set(parameters[i].name, Evaluate(*parameters[i].otherwise, frame));
+      Set(frame.get(), parameters[i].name, Evaluate(*parameters[i].otherwise, frame));
     }
   }
   return runtime_.ok();

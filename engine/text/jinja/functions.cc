@@ -114,6 +114,7 @@ Value StrftimeNow(Runtime& runtime, const Value&, const Bound& arguments) {
   if (format == nullptr) return runtime.Fail("strftime_now takes a str, not " + std::string(TypeName(*arguments[0])));
   constexpr size_t kMaxFormat = 256;
   if (format->size() > kMaxFormat) return runtime.OverLimit("a format of more than 256 bytes");
+  if (!runtime.Step(static_cast<int64_t>(format->size()))) return {};
   if (HasWidth(format->bytes())) return runtime.Unsupported("a width in strftime_now");
   const std::string plain = WithoutZone(format->bytes()) + " ";  // a result of no bytes would read as an error
   const std::time_t now = runtime.now();

@@ -15,7 +15,6 @@ namespace {
 
 // What a frame costs beside its variables.
 constexpr size_t kFrameBytes = 128;
-constexpr size_t kNamesPerStep = 16;
 
 Name FindName(const Syntax& syntax, const std::string& name) {
   const auto found = syntax.names.find(name);
@@ -59,16 +58,21 @@ absl::StatusOr<Text> Interpreter::Run() {
 const Value* Interpreter::Find(Name name, const FramePtr& frame) {
   size_t passed = 0;
   for (const Frame* around = frame.get(); around != nullptr; around = around->parent.get()) {
-    passed += around->variables.size();
+    passed += 1 + around->variables.size();
   }
-  return runtime_.Step(1 + static_cast<int64_t>(passed / kNamesPerStep)) ? frame->Find(name) : nullptr;
+  return runtime_.WorkOnNames(passed) ? frame->Find(name) : nullptr;
 }
 
 Interpreter::FramePtr Interpreter::NewFrame(const FramePtr& parent, const std::vector<Name>& hidden) {
   auto frame = std::make_shared<Frame>();
   frame->parent = parent;
+  if (!runtime_.WorkOnNames(hidden.size())) return frame;
   for (Name name : hidden) frame->variables.emplace_back(name, Undefined{name});
   return frame;
+}
+
+void Interpreter::Set(Frame* frame, Name name, Value value) {
+  if (runtime_.WorkOnNames(frame->variables.size())) frame->Set(name, std::move(value));
 }
 
 Interpreter::Flow Interpreter::Execute(const Body& body, const FramePtr& frame) {
@@ -111,7 +115,7 @@ Interpreter::Flow Interpreter::ExecuteStatement(const Statement& statement, cons
       break;
     }
     case Statement::Kind::kMacro:
-      frame->Set(statement.name, NewMacro(statement, frame));
+      Set(frame.get(), statement.name, NewMacro(statement, frame));
       break;
     case Statement::Kind::kCallBlock:
       ExecuteCallBlock(statement, frame);
@@ -159,13 +163,16 @@ Interpreter::Flow Interpreter::ExecuteFor(const Statement& statement, const Fram
     return false;
   };
   const bool has_length = statement.test == nullptr && !source.Is<std::shared_ptr<Stream>>();
-  const auto loop = std::make_shared<Loop>(next, has_length ? Length(source) : std::nullopt);
+  const bool is_text = has_length && source.text() != nullptr;
+  const auto loop = std::make_shared<Loop>(next, has_length && !is_text ? Length(runtime_, source) : std::nullopt,
+                                           is_text ? source : Value());
   FramePtr inner = NewFrame(frame, {});
   Flow flow = Flow::kNormal;
   bool is_any_complete = false;
   while (flow != Flow::kBreak && runtime_.ok() && loop->Next()) {
     if (inner.use_count() > 1) inner = NewFrame(frame, {});  // a macro of the last round holds the old one
     inner->variables.clear();
+    if (!runtime_.WorkOnNames(statement.hidden.size())) break;
     for (Name name : statement.hidden) inner->variables.emplace_back(name, Undefined{name});
     if (loop_name_ != nullptr) inner->Set(loop_name_, loop);
     Assign(*statement.target, loop->item(), inner);
@@ -223,8 +230,7 @@ Value Interpreter::FilterText(const Expression& filters, Text text, const FrameP
 void Interpreter::Assign(const Expression& target, const Value& value, const FramePtr& frame) {
   if (!runtime_.ok()) return;
   if (target.kind == Expression::Kind::kName) {
-    runtime_.Step(1 + static_cast<int64_t>(frame->variables.size() / kNamesPerStep));
-    return frame->Set(target.name, value);
+    return Set(frame.get(), target.name, value);
   }
   if (target.kind == Expression::Kind::kNamespaceAttribute) return AssignAttribute(target, value, frame);
   runtime_.At(target.place);
@@ -246,14 +252,13 @@ void Interpreter::AssignAttribute(const Expression& target, const Value& value, 
   } else if ((*target.attribute)[0] == '_') {
     runtime_.Fail("a namespace takes no names that begin with '_'");
   } else {
-    runtime_.Step(1 + static_cast<int64_t>((*space)->entries.size() / kNamesPerStep));
-    for (auto& [key, old] : (*space)->entries) {
-      if (key.text() != nullptr && key.text()->bytes() == *target.attribute) {
-        old = value;
-        return;
-      }
+    auto& entries = (*space)->entries;
+    const size_t known = FindTextKey(runtime_, entries, *target.attribute);
+    if (known < entries.size()) {
+      entries[known].second = value;
+    } else {
+      entries.emplace_back(runtime_.NewText(*target.attribute), value);
     }
-    (*space)->entries.emplace_back(runtime_.NewText(*target.attribute), value);
   }
 }
 

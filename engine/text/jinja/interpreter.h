@@ -47,6 +47,8 @@ class Interpreter {
   void AssignAttribute(const Expression& target, const Value& value, const FramePtr& frame);
   // Null when no frame has it. Counts the variables that it passes.
   const Value* Find(Name name, const FramePtr& frame);
+  // Counts the variables that it passes.
+  void Set(Frame* frame, Name name, Value value);
   FramePtr NewFrame(const FramePtr& parent, const std::vector<Name>& hidden);
   Value NewMacro(const Statement& statement, const FramePtr& frame);
 

@@ -17,9 +17,11 @@ bool IsIterable(const Value& value) {
          value.Is<std::shared_ptr<Stream>>();
 }
 
-std::optional<int64_t> Length(const Value& value) {
+std::optional<int64_t> Length(Runtime& runtime, const Value& value) {
   if (value.IsUndefined()) return 0;
-  if (const Text* text = value.text()) return CountCodePoints(text->bytes());
+  if (const Text* text = value.text()) {
+    return runtime.WorkOnCodePoints(text->size()) ? static_cast<int64_t>(CountCodePoints(text->bytes())) : 0;
+  }
   if (const List* list = value.list()) return list->items.size();
   if (const Dict* dict = value.dict()) return dict->entries.size();
   if (const auto* view = value.If<std::shared_ptr<const DictView>>()) return (*view)->dict->entries.size();

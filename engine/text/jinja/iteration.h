@@ -28,7 +28,7 @@ class ValueIterator {
 
 bool IsIterable(const Value& value);
 // len(), or nothing for values without one.
-std::optional<int64_t> Length(const Value& value);
+std::optional<int64_t> Length(Runtime& runtime, const Value& value);
 // All items, in order; empty after a failure.
 std::vector<Value> ToVector(Runtime& runtime, const Value& value);
 // Item `index` of a range.

@@ -76,7 +76,7 @@ class JsonWriter {
 
   bool WriteText(const Text& text) {
     const std::string& bytes = text.bytes();
-    if (!runtime_.Work(bytes.size() * 4)) return false;
+    if (!runtime_.WorkOnCodePoints(bytes.size())) return false;
     out_.Append("\"");
     size_t done = 0;
     for (size_t i = 0; i < bytes.size() && runtime_.ok();) {
@@ -87,6 +87,7 @@ class JsonWriter {
       }
       const std::string escape = EscapeForJson(NextCodePoint(bytes, &i), style_.ensure_ascii);
       if (escape.empty()) continue;
+      runtime_.Work(64);
       out_.Append(text, done, begin);
       out_.Append(escape, text.IsContent(begin));
       done = i;

@@ -120,15 +120,23 @@ bool IsUpperLetter(char32_t c) { return Lower(c) != c || c == kCapitalDottedI; }
 
 bool IsLowerLetter(char32_t c) { return Upper(c) != c || (c >= 0x80 && Expansion(c) != nullptr && Lower(c) == c); }
 
+bool WorkOnLetters(Runtime& runtime, std::string_view text) {
+  if (!runtime.Work(text.size())) return false;
+  const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+  const auto ascii = static_cast<size_t>(std::count_if(text.begin(), text.end(), is_ascii));
+  return runtime.Work(ascii * 8 + (text.size() - ascii) * 48);
+}
+
 Value ChangeCase(Runtime& runtime, const Text& text, LetterCase wanted) {
-  if (!runtime.Work(text.size() * 4)) return {};
+  if (!WorkOnLetters(runtime, text.bytes())) return {};
   TextMaker maker(&runtime);
   CaseChanger changer(wanted, text.bytes());
   for (size_t begin = 0; begin < text.size() && runtime.ok();) {
     // In pieces, so that a text grows no more than it may before that is seen.
     size_t end = std::min(text.RunEnd(begin), begin + (size_t{1} << 20));
-    while (end < text.size() && (static_cast<unsigned char>(text.bytes()[end]) & 0xC0) == 0x80) --end;
+    while (end > begin && end < text.size() && (static_cast<unsigned char>(text.bytes()[end]) & 0xC0) == 0x80) --end;
     if (end <= begin) end = text.RunEnd(begin);
+    if (!runtime.Work(64)) break;
     maker.Append(changer.Run(begin, end), text.IsContent(begin));
     begin = end;
   }

@@ -1,6 +1,8 @@
 // Python's str.upper, lower, title and capitalize.
 #pragma once
 
+#include <string_view>
+
 #include "engine/text/jinja/text.h"
 
 namespace cascade::jinja {
@@ -17,5 +19,7 @@ Value ChangeCase(Runtime& runtime, const Text& text, LetterCase wanted);
 // Whether a code point has another as its small letter or its capital.
 bool IsUpperLetter(char32_t code_point);
 bool IsLowerLetter(char32_t code_point);
+// Counts looking at every letter of a text; false when there are no more steps.
+bool WorkOnLetters(Runtime& runtime, std::string_view text);
 
 }  // namespace cascade::jinja

@@ -31,7 +31,7 @@ class Lexer {
 
   size_t SkipSpace(size_t position) const {
     size_t end = source_.size();
-    Strip(source_, StripSet(), true, false, &position, &end);
+    StripSpace(source_, true, false, &position, &end);
     return position;
   }
 
@@ -66,14 +66,14 @@ class Lexer {
   void PushData(size_t tag, char sign, bool is_variable) {
     size_t begin = position_, end = tag;
     if (sign == '-') {
-      Strip(source_, StripSet(), false, true, &begin, &end);
+      StripSpace(source_, false, true, &begin, &end);
     } else if (sign != '+' && !is_variable) {
       const std::string_view text = source_.substr(begin, end - begin);
       const size_t newline = text.rfind('\n');
       const size_t line = newline == kNone ? 0 : newline + 1;
       if (line > 0 || at_line_start_) {
         size_t rest_begin = begin + line, rest_end = end;
-        Strip(source_, StripSet(), true, false, &rest_begin, &rest_end);
+        StripSpace(source_, true, false, &rest_begin, &rest_end);
         if (rest_begin == rest_end) end = begin + line;
       }
     }

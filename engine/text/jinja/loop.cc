@@ -5,6 +5,7 @@
 
 #include "engine/text/jinja/builtin.h"
 #include "engine/text/jinja/comparison.h"
+#include "engine/text/jinja/iteration.h"
 #include "engine/text/jinja/runtime.h"
 
 namespace cascade::jinja {
@@ -45,7 +46,7 @@ bool Loop::Next() {
 }
 
 void Loop::End() {
-  if (!length_) length_ = index0_ + 1;
+  if (!length_ && text_.text() == nullptr) length_ = index0_ + 1;
   source_ = nullptr;
   ahead_.clear();
   ahead_begin_ = 0;
@@ -53,7 +54,8 @@ void Loop::End() {
   last_changed_.reset();
 }
 
-int64_t Loop::CountAll() {
+int64_t Loop::CountAll(Runtime& runtime) {
+  if (!length_ && text_.text() != nullptr) length_ = Length(runtime, text_);
   if (!length_) {
     Value next;
     while (source_ && source_(&next)) ahead_.push_back(std::move(next));
@@ -74,9 +76,9 @@ std::optional<Value> Loop::Attribute(Runtime& runtime, const Value& self, std::s
   if (name == "index0") return index0_;
   if (name == "first") return index0_ == 0;
   if (name == "last") return !Peek();
-  if (name == "length") return CountAll();
-  if (name == "revindex") return CountAll() - index0_;
-  if (name == "revindex0") return CountAll() - index0_ - 1;
+  if (name == "length") return CountAll(runtime);
+  if (name == "revindex") return CountAll(runtime) - index0_;
+  if (name == "revindex0") return CountAll(runtime) - index0_ - 1;
   if (name == "previtem") return index0_ > 0 ? before_ : Value();
   if (name == "nextitem") return Peek() ? ahead_[ahead_begin_] : Value();
   if (name == "depth") return int64_t{1};

@@ -19,8 +19,10 @@ class Loop {
  public:
   // Sets the next item, or false at the end.
   using Source = std::function<bool(Value*)>;
-  // `length`: of the source, where it is known without reading.
-  Loop(Source source, std::optional<int64_t> length) : source_(std::move(source)), length_(length) {}
+  // `length`: of the source, where it is known without reading. `text`: the source where it is a text, whose code
+  // points are counted when that is asked for.
+  Loop(Source source, std::optional<int64_t> length, Value text)
+      : source_(std::move(source)), length_(length), text_(std::move(text)) {}
 
   // Goes on to the next item; false at the end.
   bool Next();
@@ -36,10 +38,11 @@ class Loop {
 
  private:
   bool Peek();  // whether there is a next item
-  int64_t CountAll();
+  int64_t CountAll(Runtime& runtime);
 
   Source source_;
   std::optional<int64_t> length_;
+  Value text_;
   std::vector<Value> ahead_;  // read already, the next one first
   size_t ahead_begin_ = 0;
   Value before_, item_;

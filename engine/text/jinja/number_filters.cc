@@ -34,7 +34,7 @@ Value Integer(Runtime& runtime, const Value& self, const Bound& arguments) {
   const Value otherwise = arguments[0] != nullptr ? *arguments[0] : Value(int64_t{0});
   const int64_t base = IntegerArgument(runtime, arguments[1], 10);
   if (self.IsUndefined()) return runtime.Fail("int of an undefined value");
-  if (!runtime.Work(self.text() != nullptr ? self.text()->size() * 8 : 0)) return {};
+  if (!runtime.Work(self.text() != nullptr ? self.text()->size() * 16 : 0)) return {};
   if (self.text() != nullptr) return IntegerOfText(runtime, *self.text(), otherwise, base);
   if (const auto integer = AsInteger(self)) return *integer;
   if (const double* number = self.If<double>()) {
@@ -47,7 +47,7 @@ Value Float(Runtime& runtime, const Value& self, const Bound& arguments) {
   if (self.IsUndefined()) return runtime.Fail("float of an undefined value");
   if (const auto number = AsDouble(self)) return *number;
   if (const Text* text = self.text()) {
-    if (!runtime.Work(text->size() * 8)) return {};
+    if (!runtime.Work(text->size() * 16)) return {};
     if (const auto number = ParseFloat(text->bytes())) return *number;
   }
   return arguments[0] != nullptr ? *arguments[0] : Value(0.0);
@@ -62,6 +62,7 @@ Value RoundCommon(Runtime& runtime, const Value& self, int64_t precision) {
   if (!std::isfinite(number)) return number;
   if (precision < 0) return runtime.Unsupported("rounding to tens");
   if (precision > 323) return number;  // no double has more decimals that count
+  if (!runtime.Step(16)) return {};    // to hundreds of digits and back
   char digits[800];
   std::snprintf(digits, sizeof(digits), "%.*f", static_cast<int>(precision), number);
   return std::strtod(digits, nullptr);

@@ -30,9 +30,9 @@ size_t DigitsEnd(std::string_view text, size_t position, int base) {
   return end;
 }
 
-std::string_view StripSpace(std::string_view text) {
+std::string_view WithoutSpace(std::string_view text) {
   size_t begin = 0, end = text.size();
-  Strip(text, StripSet(), true, true, &begin, &end);
+  StripSpace(text, true, true, &begin, &end);
   return text.substr(begin, end - begin);
 }
 
@@ -89,7 +89,7 @@ size_t ReadDigits(std::string_view text, int base, size_t least, size_t most, ch
 
 NumberFault ParseInteger(std::string_view text, int base, int64_t* value) {
   bool negative = false;
-  text = TakeSign(StripSpace(text), &negative);
+  text = TakeSign(WithoutSpace(text), &negative);
   if (text.size() >= 2 && text[0] == '0') {
     const char letter = Lower(text[1]);
     const int prefixed = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 0;
@@ -117,7 +117,7 @@ NumberFault ParseInteger(std::string_view text, int base, int64_t* value) {
 
 std::optional<double> ParseFloat(std::string_view text) {
   bool negative = false;
-  text = TakeSign(StripSpace(text), &negative);
+  text = TakeSign(WithoutSpace(text), &negative);
   const double sign = negative ? -1 : 1;
   std::string word, digits;
   for (size_t i = 0; i < text.size(); ++i) {

@@ -60,7 +60,8 @@ Value Repeat(Runtime& runtime, const Value& sequence, int64_t count) {
   const size_t most = std::numeric_limits<size_t>::max() / 2;
   const size_t bytes = size == 0 ? 0 : times > most / size ? most : times * size;
   if (text != nullptr) {
-    if (!runtime.RoomForText(bytes)) return {};
+    // Every copy is a call.
+    if (!runtime.RoomForText(bytes) || !runtime.Work(bytes) || !runtime.Work(bytes > 0 ? times * 32 : 0)) return {};
     Text repeated;
     if (bytes > 0) repeated.Reserve(text->size() * times);
     for (size_t i = 0; i < times && bytes > 0; ++i) repeated.Append(*text);
@@ -119,7 +120,8 @@ Value Add(Runtime& runtime, const Value& left, const Value& right) {
   }
   const List *a = left.list(), *b = right.list();
   if (a != nullptr && b != nullptr && a->is_tuple == b->is_tuple) {
-    if (!runtime.RoomInMemory((a->items.size() + b->items.size()) * sizeof(Value))) return {};
+    const size_t count = a->items.size() + b->items.size();
+    if (!runtime.RoomInMemory(count * sizeof(Value)) || !runtime.Work(count * 64)) return {};
     std::vector<Value> items = a->items;
     items.insert(items.end(), b->items.begin(), b->items.end());
     return a->is_tuple ? runtime.NewTuple(std::move(items)) : runtime.NewList(std::move(items));
@@ -171,6 +173,7 @@ Value FloorDivide(Runtime& runtime, const Value& left, const Value& right) {
     if (b == -1) return Negate(runtime, a);
     return a / b - static_cast<int64_t>(a % b != 0 && (a < 0) != (b < 0));
   }
+  if (!runtime.Step(8)) return {};  // the rest takes microseconds where the exponents are far apart
   return PythonFloorDivide(pair->first, pair->second);
 }
 
@@ -185,6 +188,7 @@ Value Modulo(Runtime& runtime, const Value& left, const Value& right) {
     const int64_t rest = a % b;
     return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
   }
+  if (!runtime.Step(8)) return {};
   return PythonModulo(pair->first, pair->second);
 }
 

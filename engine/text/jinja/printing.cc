@@ -42,6 +42,7 @@ bool AppendTextRepr(Runtime& runtime, const Text& text, TextMaker* out) {
     const size_t begin = i;
     const std::string escape = EscapeForRepr(NextCodePoint(bytes, &i), quote);
     if (escape.empty()) continue;
+    runtime.Work(64);
     out->Append(text, done, begin);
     out->Append(escape, text.IsContent(begin));
     done = i;

@@ -1,6 +1,7 @@
 #include "engine/text/jinja/runtime.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "engine/text/jinja/comparison.h"
@@ -10,11 +11,15 @@ namespace {
 
 // What a value costs beside its bytes: its owner, counters and the allocator's own.
 constexpr size_t kValueBytes = 128;
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 
 }  // namespace
 
 Runtime::Runtime(const Limits& limits, std::time_t now)
-    : steps_left_(limits.steps), max_text_bytes_(limits.output_bytes), now_(now), memory_{0, limits.memory_bytes} {}
+    : work_left_(std::min(limits.steps, kMost / kWorkPerStep) * kWorkPerStep),
+      max_text_bytes_(limits.output_bytes),
+      now_(now),
+      memory_{0, limits.memory_bytes} {}
 
 Runtime::~Runtime() {
   // A namespace may hold itself, or another that holds it.
@@ -43,14 +48,20 @@ Value Runtime::Raise(std::string_view message) {
   return Set(absl::StatusCode::kInvalidArgument, "chat template: " + std::string(message));
 }
 
-bool Runtime::Step(int64_t steps) {
+bool Runtime::Spend(int64_t work) {
   if (!ok()) return false;
-  if (steps > steps_left_) {
+  if (work > work_left_) {
     OverLimit("it takes too many steps");
     return false;
   }
-  steps_left_ -= steps;
+  work_left_ -= work;
   return true;
+}
+
+bool Runtime::Step(int64_t steps) { return Spend(std::min(steps, kMost / kWorkPerStep) * kWorkPerStep); }
+
+bool Runtime::Work(size_t bytes) {
+  return Spend(kWorkPerCall + static_cast<int64_t>(std::min(bytes, static_cast<size_t>(kMost / 2))));
 }
 
 bool Runtime::Enter() {
@@ -83,7 +94,7 @@ Charge Runtime::ChargeFor(size_t bytes) {
 }
 
 Value Runtime::NewText(Text text) {
-  if (!RoomForText(text.footprint()) || !Work(text.size())) return {};
+  if (!RoomForText(text.footprint()) || !Step() || !Work(text.footprint())) return {};
   auto string = std::make_shared<String>();
   string->charge = ChargeFor(text.footprint());
   if (!ok()) return {};
@@ -149,16 +160,15 @@ std::shared_ptr<Namespace> Runtime::NewNamespace(std::vector<std::pair<Value, Va
 bool TextMaker::Append(const Text& text, size_t begin, size_t end) {
   // Spans of the slice are not counted before: at most those of the whole.
   const size_t spans = text.content().empty() ? 0 : sizeof(Text::Span) * (text.content().size());
-  if (!runtime_.RoomForText(text_.footprint() + (end - begin) +
-                            std::min(spans, (end - begin + 1) * sizeof(Text::Span)))) {
-    return false;
-  }
+  const size_t bytes = end - begin + std::min(spans, (end - begin + 1) * sizeof(Text::Span));
+  if (!runtime_.RoomForText(text_.footprint() + bytes) || !runtime_.Work(bytes)) return false;
   text_.Append(text, begin, end);
   return true;
 }
 
 bool TextMaker::Append(std::string_view text, bool is_content) {
-  if (!runtime_.RoomForText(text_.footprint() + text.size() + (is_content ? sizeof(Text::Span) : 0))) return false;
+  const size_t bytes = text.size() + (is_content ? sizeof(Text::Span) : 0);
+  if (!runtime_.RoomForText(text_.footprint() + bytes) || !runtime_.Work(bytes)) return false;
   text_.Append(text, is_content);
   return true;
 }

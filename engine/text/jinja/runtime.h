@@ -49,8 +49,13 @@ class Runtime {
 
   // Counts `steps`; false when there are no more of them or an error is there.
   bool Step(int64_t steps = 1);
-  // Counts the work on a text of `bytes`.
-  bool Work(size_t bytes) { return Step(1 + static_cast<int64_t>(bytes / kBytesPerStep)); }
+  // Counts a part of a step: an operation that copies or compares `bytes`. To be called before it. What takes longer
+  // for a byte passes more of them, so that no operation takes more than a few nanoseconds for each byte passed here.
+  bool Work(size_t bytes);
+  // Counts reading a text of `bytes` code point by code point.
+  bool WorkOnCodePoints(size_t bytes) { return Work(bytes * 4); }
+  // Counts going through `names` of a scope or a namespace.
+  bool WorkOnNames(size_t names) { return Step(1 + static_cast<int64_t>(names / 16)); }
   // Around what calls itself: false, and no Leave, when it is nested too deeply.
   bool Enter();
   void Leave() { --nesting_; }
@@ -71,7 +76,9 @@ class Runtime {
   Charge ChargeFor(size_t bytes);
 
  private:
-  static constexpr size_t kBytesPerStep = 512;
+  static constexpr int64_t kWorkPerStep = 512, kWorkPerCall = 32;
+
+  bool Spend(int64_t work);
 
   Value NewSequence(std::vector<Value> items, bool is_tuple);
   Value Set(absl::StatusCode code, std::string_view message);
@@ -79,7 +86,7 @@ class Runtime {
 
   absl::Status status_;
   Place place_;
-  int64_t steps_left_;
+  int64_t work_left_;
   int nesting_ = 0;
   size_t max_text_bytes_;
   const std::time_t now_;

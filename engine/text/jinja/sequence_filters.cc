@@ -22,10 +22,9 @@ Value IgnoreCase(Runtime& runtime, const Value& value) {
 bool IsStream(const Value& value) { return value.Is<std::shared_ptr<Stream>>(); }
 
 Value LengthFilter(Runtime& runtime, const Value& self, const Bound&) {
-  if (!runtime.Work(self.text() != nullptr ? self.text()->size() : 0)) return {};
   if (const auto* loop = self.If<std::shared_ptr<Loop>>(); loop != nullptr)
     return GetAttribute(runtime, self, "length");
-  const auto length = Length(self);
+  const auto length = Length(runtime, self);
   return length ? Value(*length) : runtime.Fail("a " + std::string(TypeName(self)) + " has no length");
 }
 

@@ -54,10 +54,11 @@ Value Indent(Runtime& runtime, const Value& self, const Bound& arguments) {
   if (self.text() == nullptr) return runtime.Fail("indent takes a str, not " + std::string(TypeName(self)));
   Text indention;
   if (arguments[0] != nullptr && arguments[0]->text() != nullptr) {
+    if (!runtime.Work(arguments[0]->text()->footprint())) return {};
     indention = *arguments[0]->text();
   } else {
     const int64_t width = std::max<int64_t>(IntegerArgument(runtime, arguments[0], 4), 0);
-    if (!runtime.RoomForText(static_cast<size_t>(width))) return {};
+    if (!runtime.RoomForText(static_cast<size_t>(width)) || !runtime.Work(static_cast<size_t>(width))) return {};
     indention = Text(std::string(static_cast<size_t>(width), ' '));
   }
   const bool first = FlagArgument(arguments[1], false), blank = FlagArgument(arguments[2], false);
@@ -79,7 +80,7 @@ Value Indent(Runtime& runtime, const Value& self, const Bound& arguments) {
 Value Escape(Runtime& runtime, const Value& self, const Bound&) {
   Value holder;
   const Text* text = AsText(runtime, self, &holder);
-  if (text == nullptr || !runtime.Work(text->size() * 2)) return {};
+  if (text == nullptr || !runtime.Work(text->size() * 4)) return {};
   static constexpr std::pair<char, std::string_view> kEscapes[] = {
       {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"}};
   TextMaker maker(&runtime);
@@ -104,11 +105,12 @@ bool ReadIndent(Runtime& runtime, const Value* argument, JsonStyle* style) {
   style->is_indented = true;
   style->item_separator = Text(",");
   if (argument->text() != nullptr) {
+    if (!runtime.Work(argument->text()->footprint())) return false;
     style->indent = *argument->text();
     return true;
   }
   const int64_t width = std::max<int64_t>(IntegerArgument(runtime, argument, 0), 0);
-  if (!runtime.RoomForText(static_cast<size_t>(width))) return false;
+  if (!runtime.RoomForText(static_cast<size_t>(width)) || !runtime.Work(static_cast<size_t>(width))) return false;
   style->indent = Text(std::string(static_cast<size_t>(width), ' '));
   return runtime.ok();
 }
@@ -124,6 +126,7 @@ Value ToJsonFilter(Runtime& runtime, const Value& self, const Bound& arguments) 
         pair->items[1].text() == nullptr) {
       return runtime.Fail("tojson takes a pair of texts as separators");
     }
+    if (!runtime.Work(pair->items[0].text()->footprint() + pair->items[1].text()->footprint())) return {};
     style.item_separator = *pair->items[0].text();
     style.key_separator = *pair->items[1].text();
   }

@@ -70,10 +70,12 @@ struct Window {
   bool is_valid = false;  // false where Python's start lies behind the end
 };
 Window WindowOf(Runtime& runtime, const Text& text, const Bound& arguments, size_t at) {
-  Window window{0, text.size(), runtime.Work(text.size())};
+  Window window{0, text.size(), runtime.ok()};
   const bool has_start = arguments[at] != nullptr && !arguments[at]->IsNone();
   const bool has_end = arguments[at + 1] != nullptr && !arguments[at + 1]->IsNone();
   if (!has_start && !has_end) return window;
+  window.is_valid = runtime.WorkOnCodePoints(text.size() * 3);
+  if (!window.is_valid) return window;
   const int64_t size = static_cast<int64_t>(CountCodePoints(text.bytes()));
   std::array<int64_t, 2> bounds = {has_start ? IntegerArgument(runtime, arguments[at], 0) : 0,
                                    has_end ? IntegerArgument(runtime, arguments[at + 1], size) : size};
@@ -95,7 +97,7 @@ Value HasAffix(Runtime& runtime, const Value& self, const Bound& arguments, bool
   for (size_t i = 0; i < count; ++i) {
     const Text* affix =
         TextArgument(runtime, at_start ? "startswith" : "endswith", is_tuple ? list->items[i] : *arguments[0]);
-    if (affix == nullptr) return {};
+    if (affix == nullptr || !runtime.Work(std::min(affix->size(), text.size()))) return {};
     if (!window.is_valid || affix->size() > text.size()) continue;
     const size_t at = at_start ? 0 : text.size() - affix->size();
     if (text.substr(at, affix->size()) == affix->bytes()) return true;
@@ -114,10 +116,12 @@ Value FindIn(Runtime& runtime, const Value& self, const Bound& arguments, bool f
   const Text* needle = TextArgument(runtime, "find", *arguments[0]);
   const Window window = WindowOf(runtime, *self.text(), arguments, 1);
   if (!runtime.ok() || !window.is_valid) return int64_t{-1};
-  if (from_right && !runtime.Work(self.text()->size() * std::min<size_t>(needle->size(), 1 << 20))) return {};
   const std::string_view text = std::string_view(self.text()->bytes()).substr(window.begin, window.end - window.begin);
+  const size_t work = from_right ? WorkOfFindFromRight(text, needle->bytes()) : WorkOfFind(text, needle->bytes());
+  if (!runtime.Work(work)) return {};
   const size_t found = from_right ? text.rfind(needle->bytes()) : Find(text, needle->bytes(), 0);
   if (found == std::string_view::npos) return int64_t{-1};
+  if (!runtime.WorkOnCodePoints(window.begin + found)) return {};
   return static_cast<int64_t>(CountCodePoints(std::string_view(self.text()->bytes()).substr(0, window.begin + found)));
 }
 Value FindLeft(Runtime& runtime, const Value& self, const Bound& arguments) {
@@ -140,9 +144,10 @@ Value Count(Runtime& runtime, const Value& self, const Bound& arguments) {
   const Window window = WindowOf(runtime, *self.text(), arguments, 1);
   if (!runtime.ok() || !window.is_valid) return int64_t{0};
   const std::string_view text = std::string_view(self.text()->bytes()).substr(window.begin, window.end - window.begin);
+  if (!runtime.Work(WorkOfFind(text, needle->bytes()))) return {};
   if (needle->empty()) return static_cast<int64_t>(CountCodePoints(text)) + 1;
   int64_t count = 0;
-  for (size_t i = Find(text, needle->bytes(), 0); i != std::string_view::npos;
+  for (size_t i = Find(text, needle->bytes(), 0); i != std::string_view::npos && runtime.Work(0);
        i = Find(text, needle->bytes(), i + needle->size())) {
     ++count;
   }
@@ -152,7 +157,7 @@ Value Count(Runtime& runtime, const Value& self, const Bound& arguments) {
 Value RemoveAffix(Runtime& runtime, const Value& self, const Bound& arguments, bool at_start) {
   const Text& text = *self.text();
   const Text* affix = TextArgument(runtime, at_start ? "removeprefix" : "removesuffix", *arguments[0]);
-  if (affix == nullptr) return {};
+  if (affix == nullptr || !runtime.Work(std::min(affix->size(), text.size()))) return {};
   const size_t at = at_start ? 0 : text.size() - std::min(text.size(), affix->size());
   if (affix->size() > text.size() || text.bytes().compare(at, affix->size(), affix->bytes()) != 0) return self;
   TextMaker maker(&runtime);
@@ -170,7 +175,7 @@ Value RemoveSuffix(Runtime& runtime, const Value& self, const Bound& arguments) 
 template <typename Wanted>
 Value All(Runtime& runtime, const Value& self, const Wanted& wanted) {
   const std::string& bytes = self.text()->bytes();
-  if (!runtime.Work(bytes.size())) return {};
+  if (!runtime.WorkOnCodePoints(bytes.size())) return {};
   for (size_t i = 0; i < bytes.size();) {
     const char32_t c = NextCodePoint(bytes, &i);
     if (!wanted(c)) return false;
@@ -187,7 +192,7 @@ Value IsDigitMethod(Runtime& runtime, const Value& self, const Bound&) {
 
 Value IsCase(Runtime& runtime, const Value& self, bool upper) {
   const std::string& bytes = self.text()->bytes();
-  if (!runtime.Work(bytes.size())) return {};
+  if (!WorkOnLetters(runtime, bytes)) return {};
   bool is_any = false;
   for (size_t i = 0; i < bytes.size();) {
     const char32_t c = NextCodePoint(bytes, &i);

@@ -25,6 +25,7 @@ class Pieces {
   bool ok() const { return runtime_.ok(); }
   size_t size() const { return pieces_.size(); }
   void Add(size_t begin, size_t end) {
+    if (!runtime_.Work(0)) return;
     if (pieces_.size() % 1024 == 0 && !runtime_.RoomInMemory(pieces_.size() * sizeof(String))) return;
     pieces_.push_back({begin, end});
   }
@@ -50,7 +51,7 @@ Value Slices(Runtime& runtime, const Text& text, const Pieces& pieces) {
 Pieces SplitAtSpace(Runtime& runtime, std::string_view bytes, int64_t count) {
   Pieces pieces(&runtime);
   size_t i = 0, end = bytes.size();
-  for (Strip(bytes, StripSet(), true, false, &i, &end); i < bytes.size() && pieces.ok();) {
+  for (StripSpace(bytes, true, false, &i, &end); i < bytes.size() && pieces.ok();) {
     const size_t begin = i;
     if (count >= 0 && static_cast<int64_t>(pieces.size()) == count) {
       pieces.Add(begin, bytes.size());
@@ -64,7 +65,7 @@ Pieces SplitAtSpace(Runtime& runtime, std::string_view bytes, int64_t count) {
     }
     pieces.Add(begin, word_end);
     i = word_end;
-    Strip(bytes, StripSet(), true, false, &i, &end);
+    StripSpace(bytes, true, false, &i, &end);
   }
   return pieces;
 }
@@ -72,7 +73,7 @@ Pieces SplitAtSpace(Runtime& runtime, std::string_view bytes, int64_t count) {
 Pieces SplitAtSpaceFromRight(Runtime& runtime, std::string_view bytes, int64_t count) {
   Pieces pieces(&runtime);
   size_t begin = 0, i = bytes.size();
-  for (Strip(bytes, StripSet(), false, true, &begin, &i); i > 0 && pieces.ok();) {
+  for (StripSpace(bytes, false, true, &begin, &i); i > 0 && pieces.ok();) {
     const size_t end = i;
     if (count >= 0 && static_cast<int64_t>(pieces.size()) == count) {
       pieces.Add(0, end);
@@ -87,7 +88,7 @@ Pieces SplitAtSpaceFromRight(Runtime& runtime, std::string_view bytes, int64_t c
     }
     pieces.Add(word, end);
     i = word;
-    Strip(bytes, StripSet(), false, true, &begin, &i);
+    StripSpace(bytes, false, true, &begin, &i);
   }
   pieces.Reverse();
   return pieces;
@@ -124,23 +125,30 @@ Pieces SplitAtFromRight(Runtime& runtime, std::string_view bytes, std::string_vi
 
 Value StripText(Runtime& runtime, const Text& text, const Value* characters, bool left, bool right) {
   StripSet set;
+  size_t work = 8;  // of one code point
   if (characters != nullptr && !characters->IsNone()) {
     const Text* given = characters->text();
     if (given == nullptr) return runtime.Fail("strip takes a str, not " + std::string(TypeName(*characters)));
-    if (!runtime.Work(text.size() * (given->size() / 16))) return {};
     set = StripSet(given->bytes());
+    work += given->size() * 4;
   }
-  if (!runtime.Work(text.size())) return {};
+  size_t count = 0;
+  const auto takes = [&](std::string_view bytes, size_t first, size_t last) {
+    // Counted for sixteen code points at a time.
+    if (++count % 16 == 1 && !runtime.Work(work * 16)) return false;
+    return set.Has(bytes, first, last);
+  };
   size_t begin = 0, end = text.size();
-  Strip(text.bytes(), set, left, right, &begin, &end);
+  StripWhile(text.bytes(), takes, left, right, &begin, &end);
+  if (!runtime.ok()) return {};
   TextMaker maker(&runtime);
   maker.Append(text, begin, end);
   return maker.Finish();
 }
 
 Value ReplaceText(Runtime& runtime, const Text& text, const Text& old, const Text& replacement, int64_t count) {
-  if (!runtime.Work(text.size() * 2)) return {};
   const std::string& bytes = text.bytes();
+  if (!runtime.Work(WorkOfFind(bytes, old.bytes()))) return {};
   TextMaker maker(&runtime);
   size_t begin = 0, from = 0;
   for (int64_t done = 0; (count < 0 || done < count) && runtime.ok(); ++done) {
@@ -149,6 +157,7 @@ Value ReplaceText(Runtime& runtime, const Text& text, const Text& old, const Tex
     if (found == kNone) break;
     maker.Append(text, begin, found);
     maker.Append(replacement);
+    runtime.Work(0);  // of the search
     begin = found + old.size();
     from = begin;
     if (old.empty() && from == bytes.size()) break;
@@ -159,17 +168,16 @@ Value ReplaceText(Runtime& runtime, const Text& text, const Text& old, const Tex
 }
 
 Value SplitText(Runtime& runtime, const Text& text, const Value* separator, int64_t count, bool from_right) {
-  if (!runtime.Work(text.size() * 4)) return {};
   const std::string& bytes = text.bytes();
   if (separator == nullptr || separator->IsNone()) {
+    if (!runtime.Work(bytes.size() * 8)) return {};
     return Slices(runtime, text,
                   from_right ? SplitAtSpaceFromRight(runtime, bytes, count) : SplitAtSpace(runtime, bytes, count));
   }
   const Text* at = separator->text();
   if (at == nullptr) return runtime.Fail("split takes a str, not " + std::string(TypeName(*separator)));
   if (at->empty()) return runtime.Fail("split takes no empty separator");
-  // Searching backwards is not linear in the worst case.
-  if (from_right && !runtime.Work(bytes.size() * std::min<size_t>(at->size(), 1 << 20))) return {};
+  if (!runtime.Work(from_right ? WorkOfFindFromRight(bytes, at->bytes()) : WorkOfFind(bytes, at->bytes()))) return {};
   return Slices(
       runtime, text,
       from_right ? SplitAtFromRight(runtime, bytes, at->bytes(), count) : SplitAt(runtime, bytes, at->bytes(), count));
@@ -178,7 +186,7 @@ Value SplitText(Runtime& runtime, const Text& text, const Value* separator, int6
 std::vector<Value> SplitLines(Runtime& runtime, const Text& text, bool keep_ends) {
   std::vector<Value> lines;
   const std::string& bytes = text.bytes();
-  if (!runtime.Work(bytes.size() * 4)) return lines;
+  if (!runtime.Work(bytes.size() * 6)) return lines;
   size_t begin = 0;
   for (size_t i = 0; i < bytes.size() && runtime.Step();) {
     size_t end = i;

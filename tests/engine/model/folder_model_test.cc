@@ -10,6 +10,7 @@
 #include "engine/model/safetensors.h"
 #include "kernels/dequantize.h"
 #include "tests/engine/model/folder_test_util.h"
+#include "tests/support/heap_peak.h"
 
 namespace cascade {
 namespace {
@@ -151,10 +152,29 @@ TEST(FolderModel, TiedOutput) {
     json["lm_head.weight"] = head;
     json["lm_head.weight"]["data_offsets"] = {data, data + more.size()};
   };
-  // Present although tied: the table goes for both.
+  // Present although tied: which of the two is meant?
+  MemoryFiles other = GoldenFolder("qwen2-files");
+  ChangeHeader(other, add_head, more);
+  ExpectRefused(
+      other, kInvalid,
+      "tensor 'lm_head.weight': differs from 'model.embed_tokens.weight' although key 'tie_word_embeddings' is "
+      "true in config.json");
+  // A copy of the table does no harm.
   MemoryFiles tied = GoldenFolder("qwen2-files");
-  ChangeHeader(tied, add_head, more);
-  const auto model = OpenFolderModel(tied, "model");
+  const auto source = OpenFolderModel(tied, "model");
+  const auto weight = (*source)->FindWeight("token_embd.weight");
+  ASSERT_TRUE(weight.ok());
+  const size_t bytes = kernels::RowBytes(weight->type, weight->cols) * static_cast<size_t>(weight->rows);
+  const std::string copy(static_cast<const char*>(weight->data), bytes);
+  MemoryFiles twice = GoldenFolder("qwen2-files");
+  ChangeHeader(
+      twice,
+      [&](Json& json, size_t data) {
+        json["lm_head.weight"] = json["model.embed_tokens.weight"];
+        json["lm_head.weight"]["data_offsets"] = {data, data + copy.size()};
+      },
+      copy);
+  const auto model = OpenFolderModel(twice, "model");
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE((*model)->config().tied_output);
   EXPECT_EQ((*model)->Tensors().back().name, "lm_head.weight");
@@ -240,6 +260,40 @@ TEST(FolderModel, TheIndexAndTheShardsAgree) {
   ExpectRefused(twice, kInvalid, "is also in model/");
 }
 
+// It is read as a whole, with all that nobody asks for: that must stay small.
+TEST(FolderModel, TheIndexIsBounded) {
+  constexpr size_t kMost = 10'000'000;
+  MemoryFiles files = GoldenFolder("llama-shards");
+  std::string index = Json::parse(files.contents.at(kIndex)).dump();
+  index.pop_back();
+  index += ",\"x\":[0";
+  while (index.size() + 4 <= kMost) index += ",0";
+  index += "]}";
+  files.contents[kIndex] = index;
+  {
+    const test::HeapPeak peak;
+    const auto model = OpenFolderModel(files, "model");
+    EXPECT_TRUE(model.ok()) << model.status();
+    EXPECT_LT(peak.bytes(), 32 * kMost);
+  }
+  files.contents[kIndex] += std::string(kMost + 1 - index.size(), ' ');
+  ExpectRefused(files, kInvalid, "model.safetensors.index.json: found 10000001 bytes, expected at most 10000000");
+}
+
+TEST(FolderModel, GitLfsPointers) {
+  for (const char* folder : {"llama-files", "llama-shards"}) {
+    const MemoryFiles good = GoldenFolder(folder);
+    for (const auto& [path, bytes] : good.contents) {
+      MemoryFiles files = good;
+      files.contents[path] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 12345\n";
+      ExpectRefused(files, kInvalid, path + ": is a Git LFS pointer; fetch the file itself with git lfs pull");
+    }
+  }
+  MemoryFiles files = GoldenFolder("llama-files");
+  files.contents["model/tokenizer.model"] = "version https://git-lfs.github.com/spec/v1\n";
+  ExpectRefused(files, kInvalid, "model/tokenizer.model: is a Git LFS pointer");
+}
+
 TEST(FolderModel, MissingAndOptionalFiles) {
   for (const char* optional :
        {"model/generation_config.json", "model/tokenizer_config.json", "model/chat_template.jinja"}) {
@@ -287,39 +341,54 @@ TEST(FolderModel, SaysWhatLiesThereInstead) {
 
 TEST(FolderModelDamage, TwoThousandIndexes) {
   const MemoryFiles good = GoldenFolder("llama-shards");
-  const std::string index = Json::parse(good.contents.at(kIndex)).dump();
+  Json json = Json::parse(good.contents.at(kIndex));
+  json["metadata"] = Notes();
+  const std::string index = json.dump();
   std::mt19937_64 random(3);
   MemoryFiles files = good;
   int opened = 0;
   for (int i = 0; i < 2000; ++i) {
     SCOPED_TRACE(i);
-    files.contents[kIndex] = DamagedJson(index, random);
+    files.contents[kIndex] = DamagedJson(index, random, i % 2 == 0 ? 1 : 4);
+    const test::HeapPeak peak;
     const auto model = OpenFolderModel(files, "model");
+    EXPECT_LT(peak.bytes(), MostHeap(ParsedBytes(files)));
     if (!model.ok()) ExpectClearError(model.status(), "model");
     if (!model.ok()) continue;
     UseModel(**model);
     ++opened;
   }
+  EXPECT_GT(opened, 200);
   EXPECT_LT(opened, 1000);
 }
 
 // The other two files through the whole of it: what a damaged one lets pass must still be a whole model.
 TEST(FolderModelDamage, ConfigurationsAndHeadersThatOpen) {
   const MemoryFiles good = GoldenFolder("qwen2-files");
-  const std::string header = HeaderOf(good.contents.at(kSingle));
-  const std::string data = good.contents.at(kSingle).substr(8 + header.size());
+  Json json = Json::parse(HeaderOf(good.contents.at(kSingle)));
+  const std::string data = good.contents.at(kSingle).substr(8 + HeaderOf(good.contents.at(kSingle)).size());
+  json["__metadata__"] = Notes();
+  const std::string header = json.dump();
   std::mt19937_64 random(4);
+  int opened[2] = {};
   for (int i = 0; i < 1000; ++i) {
     SCOPED_TRACE(i);
     MemoryFiles files = good;
     if (i % 2 == 0) {
-      files.contents[kConfig] = DamagedJson(files.contents[kConfig], random);
+      files.contents[kConfig] = DamagedJson(files.contents[kConfig], random, 2);
     } else {
-      files.contents[kSingle] = SafetensorsBytes(DamagedJson(header, random), data);
+      files.contents[kSingle] = SafetensorsBytes(DamagedJson(header, random, 2), data);
     }
+    const test::HeapPeak peak;
     const auto model = OpenFolderModel(files, "model");
+    EXPECT_LT(peak.bytes(), MostHeap(ParsedBytes(files)));
+    opened[i % 2] += model.ok();
     if (!model.ok()) ExpectClearError(model.status(), "model");
     if (model.ok()) UseModel(**model);
+  }
+  for (const int of_one : opened) {
+    EXPECT_GT(of_one, 50);
+    EXPECT_LT(of_one, 350);
   }
 }
 

@@ -51,9 +51,28 @@ inline std::string HeaderOf(std::string_view bytes) {
   return std::string(bytes.substr(sizeof size, size));
 }
 
-// One to four damages that JSON readers stumble over: flipped bits, cuts, other numbers, nesting, wrong types, keys
-// that change or come twice.
-inline std::string DamagedJson(std::string text, std::mt19937_64& random) {
+// What readers pass over, some 3,000 bytes of it: damage there mostly does no harm, so that both ways are taken.
+inline nlohmann::json Notes() {
+  nlohmann::json notes = nlohmann::json::object();
+  for (int i = 100; i < 180; ++i) notes["note " + std::to_string(i)] = "words that nobody reads " + std::to_string(i);
+  return notes;
+}
+
+// The bytes that opening a folder parses: all but the data of its weights.
+inline size_t ParsedBytes(const MemoryFiles& files) {
+  size_t total = 0;
+  for (const auto& [path, bytes] : files.contents) {
+    total += path.ends_with(".safetensors") ? HeaderOf(bytes).size() : bytes.size();
+  }
+  return total;
+}
+
+// The most that may be held while `bytes` are parsed. Damaged files were seen to take seven times as much.
+inline size_t MostHeap(size_t bytes) { return 16 * bytes + (64 << 10); }
+
+// One to `max_damages` damages that JSON readers stumble over: flipped bits, cuts, other numbers, nesting, wrong types,
+// keys that change or come twice.
+inline std::string DamagedJson(std::string text, std::mt19937_64& random, int max_damages = 4) {
   constexpr std::string_view kValues[] = {"0",
                                           "-1",
                                           "1",
@@ -90,7 +109,7 @@ inline std::string DamagedJson(std::string text, std::mt19937_64& random) {
                                           "[1,2,3,4,5,6,7,8,9,10]",
                                           "{\"rope_type\":\"yarn\"}",
                                           "100000000000000000000000000000"};
-  for (uint64_t damages = 1 + random() % 4; damages > 0 && !text.empty(); --damages) {
+  for (uint64_t damages = 1 + random() % static_cast<uint64_t>(max_damages); damages > 0 && !text.empty(); --damages) {
     const size_t place = random() % text.size();
     switch (random() % 8) {
       case 0:

@@ -2,12 +2,10 @@
 // case opening takes memory in proportion to the file only.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <cstring>
 #include <limits>
-#include <new>
 #include <random>
 
 #include "engine/cache/cascade_geometry.h"
@@ -15,33 +13,10 @@
 #include "engine/model/model_weights.h"
 #include "kernels/cpu_backend.h"
 #include "tests/engine/model/model_test_util.h"
+#include "tests/support/heap_peak.h"
 #include "tests/support/quantize.h"
 #include "tests/support/session_runner.h"
 #include "tests/support/tiny_model.h"
-
-namespace {
-
-// Bytes of the heap that C++ holds, and the most that it held since the last reset; one thread counts.
-thread_local size_t live_bytes = 0;
-thread_local size_t peak_bytes = 0;
-
-void* Counted(void* memory) {
-  if (memory == nullptr) std::abort();  // a request beyond the machine is just what must not happen
-  live_bytes += malloc_usable_size(memory);
-  peak_bytes = std::max(peak_bytes, live_bytes);
-  return memory;
-}
-
-void Uncounted(void* memory) {
-  if (memory != nullptr) live_bytes -= malloc_usable_size(memory);
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return Counted(std::malloc(std::max<size_t>(size, 1))); }
-void operator delete(void* memory) noexcept { Uncounted(memory); }
-void operator delete(void* memory, size_t) noexcept { Uncounted(memory); }
 
 namespace cascade {
 namespace {
@@ -158,11 +133,10 @@ void Compute(const ModelSource& source) {
 
 // Whether it opened.
 bool OpenDamaged(MemoryFiles& files, const std::string& path, size_t file_bytes) {
-  const size_t before = live_bytes;
-  peak_bytes = live_bytes;
+  const test::HeapPeak peak;
   const auto model = OpenGgufModel(files, path);
   // The most costly byte is one of an empty string in a list: 8 in the file, 2 views and a string in memory.
-  EXPECT_LT(peak_bytes - before, 32 * file_bytes + (64 << 10)) << "of a file of " << file_bytes;
+  EXPECT_LT(peak.bytes(), 32 * file_bytes + (64 << 10)) << "of a file of " << file_bytes;
   if (model.ok()) {
     Compute(**model);
     return true;

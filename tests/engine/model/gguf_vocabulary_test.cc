@@ -102,7 +102,32 @@ TEST(GgufVocabulary, WhatTheFileSaysHolds) {
   EXPECT_EQ(vocabulary->space_prefix, SpacePrefix::kNever);
   const auto tokenizer = CreateTokenizer(*vocabulary);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  EXPECT_THAT(*(*tokenizer)->Encode("h", false), ElementsAre(4));  // no EOS
+  EXPECT_THAT(*(*tokenizer)->Encode("x", false), ElementsAre(6 + 'x'));  // no EOS
+  // What ends a reply is a control token, though the file's types say otherwise.
+  EXPECT_TRUE((*tokenizer)->IsControl(4));
+  EXPECT_THAT(*(*tokenizer)->Encode("h", false), ElementsAre(6 + 'h'));
+}
+
+TEST(GgufVocabulary, UserDefinedMarkersAreControlTokens) {
+  GgufWriter writer = LlamaWriter();
+  auto vocabulary = *Read(writer, 262);
+  for (const char* text : {"<|im_start|>", "<tool>", "<end_of_turn>"}) {
+    vocabulary.tokens.push_back(text);
+    vocabulary.types.push_back(TokenType::kUserDefined);
+    vocabulary.scores.push_back(0);
+  }
+  vocabulary.size += 3;
+  const auto tokenizer = CreateTokenizer(vocabulary);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->FindControl("<|im_start|>"), 262);
+  EXPECT_EQ((*tokenizer)->FindControl("<end_of_turn>"), 264);
+  EXPECT_FALSE((*tokenizer)->IsControl(263));
+  EXPECT_THAT((*tokenizer)->end_ids(), ElementsAre(2, 264));
+  EXPECT_THAT(*(*tokenizer)->Encode("<|im_start|><tool><end_of_turn>", true), ElementsAre(262, 3, 263, 264));
+  const auto ids = *(*tokenizer)->Encode("<|im_start|><tool><end_of_turn>", false);
+  EXPECT_THAT(ids, testing::Contains(263));
+  EXPECT_THAT(ids, testing::Not(testing::Contains(262)));
+  EXPECT_THAT(ids, testing::Not(testing::Contains(264)));
 }
 
 TEST(GgufVocabulary, Gpt2IsByteBpe) {

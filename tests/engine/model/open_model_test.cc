@@ -11,8 +11,11 @@
 #include <fstream>
 #include <sstream>
 
+#include "engine/model/folder_model.h"
 #include "engine/model/model_source.h"
+#include "engine/model/model_weights.h"
 #include "kernels/dequantize.h"
+#include "tests/engine/model/folder_test_util.h"
 #include "tests/support/sha1.h"
 #include "tests/support/tiny_model.h"
 
@@ -133,6 +136,94 @@ TEST_F(OpenModelTest, ReadsTheSameAfterItsPagesWereLetGo) {
     const std::string before(data, static_cast<size_t>(tensor.bytes));
     (*model)->ReleaseWeight(tensor.name);
     EXPECT_EQ(before, std::string(data, static_cast<size_t>(tensor.bytes))) << tensor.name;
+  }
+}
+
+// A hint, and the file that it was given to.
+struct Hint {
+  std::span<const uint8_t> part;
+  std::span<const uint8_t> file;
+};
+
+// Keeps the hints that its files are given.
+class RecordingFiles final : public FileSystem {
+ public:
+  explicit RecordingFiles(MemoryFiles files) : files_(std::move(files)) {}
+  std::vector<Hint> prefetched, released;
+
+  absl::StatusOr<std::unique_ptr<MappedFile>> Map(const std::string& path) override {
+    auto file = files_.Map(path);
+    if (!file.ok()) return file.status();
+    return std::make_unique<File>(*std::move(file), *this);
+  }
+
+ private:
+  class File final : public MappedFile {
+   public:
+    File(std::unique_ptr<MappedFile> file, RecordingFiles& owner) : file_(std::move(file)), owner_(owner) {}
+    std::span<const uint8_t> bytes() const override { return file_->bytes(); }
+    void Prefetch(std::span<const uint8_t> part) const override { owner_.prefetched.push_back({part, bytes()}); }
+    void Release(std::span<const uint8_t> part) const override { owner_.released.push_back({part, bytes()}); }
+
+   private:
+    std::unique_ptr<MappedFile> file_;
+    RecordingFiles& owner_;
+  };
+
+  MemoryFiles files_;
+};
+
+void ExpectOneHint(std::vector<Hint>& hints, std::span<const uint8_t> weight) {
+  ASSERT_EQ(hints.size(), 1u);
+  const auto [part, file] = hints[0];
+  hints.clear();
+  EXPECT_EQ(part.data(), weight.data());
+  EXPECT_EQ(part.size(), weight.size());
+  EXPECT_GE(part.data(), file.data());
+  EXPECT_LE(part.data() + part.size(), file.data() + file.size());
+}
+
+// Each weight's hints go to the file that it is in, and say its bytes and no others.
+void ExpectHintsOfTheWeights(const absl::StatusOr<std::unique_ptr<ModelSource>>& model, RecordingFiles& files) {
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (const ExpectedWeight& expected : ExpectedWeights((*model)->config())) {
+    SCOPED_TRACE(expected.name);
+    const auto weight = (*model)->FindWeight(expected.name);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    const size_t size = static_cast<size_t>(weight->rows) * kernels::RowBytes(weight->type, weight->cols);
+    const std::span<const uint8_t> bytes(static_cast<const uint8_t*>(weight->data), size);
+    (*model)->PrefetchWeight(expected.name);
+    EXPECT_TRUE(files.released.empty());
+    ExpectOneHint(files.prefetched, bytes);
+    (*model)->ReleaseWeight(expected.name);
+    EXPECT_TRUE(files.prefetched.empty());
+    ExpectOneHint(files.released, bytes);
+  }
+  (*model)->PrefetchWeight("no such weight");
+  (*model)->ReleaseWeight("no such weight");
+  EXPECT_TRUE(files.prefetched.empty() && files.released.empty());
+}
+
+TEST(WeightHints, CoverExactlyTheWeight) {
+  {
+    SCOPED_TRACE("GGUF");
+    MemoryFiles memory;
+    memory.contents["tiny.gguf"] = TinyModel().Build();
+    RecordingFiles files(std::move(memory));
+    ExpectHintsOfTheWeights(OpenGgufModel(files, "tiny.gguf"), files);
+  }
+  {
+    SCOPED_TRACE("GGUF in parts");
+    MemoryFiles memory;
+    const std::vector<GgufWriter> parts = SplitModel(TinyModel(), 3);
+    for (int i = 0; i < 3; ++i) memory.contents[PartName("tiny", i, 3)] = parts[static_cast<size_t>(i)].Build();
+    RecordingFiles files(std::move(memory));
+    ExpectHintsOfTheWeights(OpenGgufModel(files, PartName("tiny", 1, 3)), files);
+  }
+  for (const char* folder : {"qwen2-files", "linear-shards"}) {
+    SCOPED_TRACE(folder);
+    RecordingFiles files(GoldenFolder(folder));
+    ExpectHintsOfTheWeights(OpenFolderModel(files, "model"), files);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/dequantize.h"
 #include "tests/engine/model/folder_test_util.h"
+#include "tests/support/heap_peak.h"
 
 namespace cascade {
 namespace {
@@ -67,8 +68,6 @@ TEST(Safetensors, HeaderBounds) {
   std::string bytes = SafetensorsBytes("{}", "");
   bytes[0] = 3;
   EXPECT_EQ(Parse(bytes).status().code(), kDataLoss);
-  EXPECT_THAT(std::string(Parse("version https://git-lfs.github.com/spec/v1\n").status().message()),
-              HasSubstr("Git LFS"));
 }
 
 TEST(Safetensors, RefusesByName) {
@@ -123,16 +122,20 @@ TEST(SafetensorsDamage, EveryCut) {
 
 TEST(SafetensorsDamage, TwoThousandHeaders) {
   const std::string bytes = GoldenFolder("qwen2-files").contents.at("model/model.safetensors");
-  const std::string header = HeaderOf(bytes);
-  const std::string data = bytes.substr(8 + header.size());
+  const std::string data = bytes.substr(8 + HeaderOf(bytes).size());
+  nlohmann::json json = nlohmann::json::parse(HeaderOf(bytes));
+  json["__metadata__"] = Notes();
+  const std::string header = json.dump();
   std::mt19937_64 random(1);
   int opened = 0;
   for (int i = 0; i < 2000; ++i) {
     SCOPED_TRACE(i);
-    std::string damaged = SafetensorsBytes(DamagedJson(header, random), data);
+    std::string damaged = SafetensorsBytes(DamagedJson(header, random, i % 2 == 0 ? 1 : 4), data);
     if (i % 10 == 0) damaged[random() % 8] ^= static_cast<char>(1 << (random() % 8));
     const GuardedFile file(damaged);
+    const test::HeapPeak peak;
     const auto parsed = ParseSafetensors(file.bytes(), "f");
+    EXPECT_LT(peak.bytes(), MostHeap(damaged.size() - data.size())) << "of " << damaged.size() - data.size();
     opened += parsed.ok();
     if (!parsed.ok()) ExpectClearError(parsed.status(), "f: ");
     if (!parsed.ok()) continue;
@@ -141,7 +144,7 @@ TEST(SafetensorsDamage, TwoThousandHeaders) {
       kernels::DequantizeRow(tensor.type, tensor.bytes.data(), values.data(), static_cast<int64_t>(values.size()));
     }
   }
-  EXPECT_GT(opened, 0);
+  EXPECT_GT(opened, 200);
   EXPECT_LT(opened, 1000);
 }
 

@@ -8,11 +8,16 @@
 #include <random>
 #include <sstream>
 
+#include "tests/support/heap_peak.h"
+
 namespace cascade {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
+using ::testing::Not;
 
 std::string Golden(const std::string& name) {
   const char* folder = std::getenv("CASCADE_GOLDEN_DIR");
@@ -89,10 +94,16 @@ TEST(TokenizerFiles, PrefersTheSentencePieceModel) {
   EXPECT_EQ(read->vocabulary.space_prefix, SpacePrefix::kFirst);
   EXPECT_TRUE(read->vocabulary.tokens.empty());
   EXPECT_GE(read->vocabulary.added.size(), 8u);
+  // Where tokenizer.json says where the space is put, "legacy" has no say.
   read = Read(Golden("llama2_prepend"), R"({"legacy": false, "add_bos_token": false})", "", "bytes");
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(read->vocabulary.space_prefix, SpacePrefix::kFirst);
+  EXPECT_EQ(read->vocabulary.space_prefix, SpacePrefix::kAlways);
   EXPECT_FALSE(read->vocabulary.add_bos);
+  const std::string never =
+      Replaced(Golden("llama2_metaspace"), R"("prepend_scheme":"first")", R"("prepend_scheme":"never")");
+  EXPECT_EQ(Read(never, "", "", "bytes")->vocabulary.space_prefix, SpacePrefix::kNever);
+  EXPECT_EQ(Read("", R"({"legacy": false})", "", "bytes")->vocabulary.space_prefix, SpacePrefix::kFirst);
+  EXPECT_EQ(Read("", R"({"legacy": true})", "", "bytes")->vocabulary.space_prefix, SpacePrefix::kAlways);
   read = Read(
       R"({"model": {"type": "Unigram", "vocab": [["a", 0.5]]}, "added_tokens": [{"id": 1, "content": "<s>", "special": true}]})",
       R"({"add_prefix_space": false})", "", "bytes");
@@ -103,6 +114,88 @@ TEST(TokenizerFiles, PrefersTheSentencePieceModel) {
   read = Read(Golden("llama3"), "", "", "bytes");
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->vocabulary.kind, TokenizerKind::kByteBpe);
+}
+
+// Files that call them text: a client could write them into its message.
+TEST(TokenizerFiles, MarkersAndEndsAreControlTokens) {
+  const std::string config = R"({"eos_token": "[END]", "bos_token": "[BEGIN]", "added_tokens_decoder": {
+    "1900": {"content": "<|im_start|>", "special": false}, "1901": {"content": "<\uFF5CUser\uFF5C>", "special": false},
+    "1902": {"content": "[END]", "special": false}, "1903": {"content": "[BEGIN]", "special": false},
+    "1904": {"content": "[STOP]", "special": false}, "1905": {"content": "<end_of_turn>", "special": false},
+    "1906": {"content": "<tool_call>", "special": false}, "1907": {"content": "<||>", "special": false}}})";
+  for (const char* golden : {"llama3", "llama2_prepend"}) {
+    const auto read = Read(Golden(golden), config, R"({"eos_token_id": [1904]})");
+    ASSERT_TRUE(read.ok()) << read.status();
+    const auto tokenizer = *CreateTokenizer(read->vocabulary);
+    for (const std::string text :
+         {"<|im_start|>", "<\uFF5CUser\uFF5C>", "[END]", "[BEGIN]", "[STOP]", "<end_of_turn>"}) {
+      const int32_t id = tokenizer->FindControl(text);
+      ASSERT_GE(id, 1900) << text;
+      EXPECT_TRUE(tokenizer->IsControl(id));
+      EXPECT_EQ(tokenizer->TokenBytes(id), "");
+      EXPECT_THAT(*tokenizer->Encode(text, false), Not(Contains(id)));
+      EXPECT_THAT(*tokenizer->Encode(text, true), Contains(id));
+    }
+    for (const int32_t id : {1906, 1907}) {
+      EXPECT_FALSE(tokenizer->IsControl(id));
+      EXPECT_THAT(*tokenizer->Encode(tokenizer->TokenText(id), false), Contains(id));
+    }
+    EXPECT_THAT(tokenizer->end_ids(), IsSupersetOf({1902, 1904, 1905}));
+  }
+}
+
+TEST(TokenizerFiles, ReadsTheOlderFiles) {
+  const std::string json = Golden("llama3");
+  TokenizerFiles files;
+  files.tokenizer_json = json;
+  files.tokenizer_config =
+      R"({"bos_token": null, "eos_token": "<mask>", "chat_template": [{"name": "rag", "template": "x"}]})";
+  files.special_tokens_map = R"({"bos_token": {"content": "<new>"}, "eos_token": "<none>", "unk_token": "<none>",
+    "pad_token": "[PAD]", "additional_special_tokens": ["[INST]", {"content": "[/INST]"}]})";
+  files.added_tokens = R"({"<new>": 1900, "[PAD]": 1901, "[INST]": 1902, "<call>": 1903, "<mask>": 1904, "other": 5})";
+  files.model_config = R"({"model_type": 7, "eos_token_id": [1903, 4]})";
+  auto read = ReadTokenizerFiles(files, 2000, "folder");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->chat_template, "");  // none of the name that counts
+  auto tokenizer = *CreateTokenizer(read->vocabulary);
+  EXPECT_EQ(tokenizer->bos_id(), 1900);
+  EXPECT_EQ(tokenizer->TokenText(tokenizer->eos_id()), "<mask>");
+  EXPECT_LT(tokenizer->eos_id(), 1900);
+  EXPECT_EQ(tokenizer->FindControl("[PAD]"), 1901);
+  EXPECT_EQ(tokenizer->FindControl("[INST]"), 1902);
+  EXPECT_EQ(tokenizer->FindControl("<call>"), 1903);  // it ends a reply
+  EXPECT_EQ(tokenizer->TokenText(1904), "");          // that text has an id, and id 5 a text
+  EXPECT_NE(tokenizer->TokenText(5), "other");
+  EXPECT_THAT(tokenizer->end_ids(), IsSupersetOf({4, 1903}));
+
+  files.model_config = R"({"eos_token_id": 1901})";
+  files.generation_config = R"({"eos_token_id": null})";
+  EXPECT_THAT(ReadTokenizerFiles(files, 2000, "folder")->vocabulary.end_ids, ElementsAre(1901));
+  files.generation_config = R"({"eos_token_id": 1902})";
+  read = ReadTokenizerFiles(files, 2000, "folder");
+  EXPECT_THAT(read->vocabulary.end_ids, ElementsAre(1902));
+  EXPECT_FALSE((*CreateTokenizer(read->vocabulary))->IsControl(1903));
+
+  const auto error = [&](std::string_view TokenizerFiles::*file, std::string_view text) {
+    TokenizerFiles changed = files;
+    changed.generation_config = "";
+    changed.*file = text;
+    return std::string(ReadTokenizerFiles(changed, 2000, "folder").status().message());
+  };
+  EXPECT_THAT(error(&TokenizerFiles::tokenizer_config, R"({"eos_token": "<none>"})"),
+              HasSubstr("folder/tokenizer_config.json: key 'eos_token': found \"<none>\", which is no token"));
+  EXPECT_THAT(error(&TokenizerFiles::tokenizer_config, "{}"),
+              HasSubstr("folder/special_tokens_map.json: key 'eos_token': found \"<none>\", which is no token"));
+  EXPECT_THAT(error(&TokenizerFiles::special_tokens_map, R"({"bos_token": 5})"),
+              HasSubstr("folder/special_tokens_map.json: key 'bos_token': found 5"));
+  EXPECT_THAT(error(&TokenizerFiles::special_tokens_map, R"({"bos_token": "<gone>"})"),
+              HasSubstr("folder/special_tokens_map.json: key 'bos_token': found \"<gone>\""));
+  EXPECT_THAT(error(&TokenizerFiles::added_tokens, R"({"x": "5"})"), HasSubstr("folder/added_tokens.json: key 'x'"));
+  EXPECT_THAT(error(&TokenizerFiles::added_tokens, R"({"x": -5})"), HasSubstr("folder/added_tokens.json: key 'x'"));
+  EXPECT_THAT(error(&TokenizerFiles::model_config, R"({"eos_token_id": 2000})"),
+              HasSubstr("folder/config.json: key 'eos_token_id': found 2000, expected an id from 0 to 1999"));
+  EXPECT_THAT(error(&TokenizerFiles::tokenizer_config, R"({"eos_token": "<mask>", "chat_template": 5})"),
+              HasSubstr("key 'chat_template': found 5"));
 }
 
 TEST(TokenizerFiles, NamesWhatIsNotKnown) {
@@ -227,7 +320,11 @@ TEST(TokenizerFiles, SurvivesMutations) {
     const size_t vocab = original.find("\"vocab\"");
     const std::string json = round % 2 == 0 ? Mutated(original, random)
                                             : Mutated(original.substr(0, vocab), random) + original.substr(vocab);
-    ExpectErrorOrTokenizer(Read(json, config), &valid);
+    const test::HeapPeak peak;
+    const auto read = Read(json, config);
+    // Nine times was seen.
+    EXPECT_LT(peak.bytes(), 16 * (json.size() + config.size()) + (64 << 10));
+    ExpectErrorOrTokenizer(read, &valid);
   }
   EXPECT_GE(valid, 50);
   int valid_configs = 0;

@@ -60,7 +60,7 @@ TEST(ChatTemplateMutations, AreErrorsOrTemplates) {
         const auto pieces = (*chat_template)->Render({{"system", "s"}, {"user", " u\n"}, {"assistant", "a"}}, prompt);
         if (pieces.ok()) static_cast<void>(EncodePieces(*tokenizer, *pieces));
       }
-      static_cast<void>((*chat_template)->RenderTurn(ReplyEnd::kCut, 5, {{"user", "u"}}));
+      static_cast<void>((*chat_template)->RenderTurn(ReplyEnd::kCut, 5, {{"user", "u"}}, true));
     }
   }
   std::printf("%d damaged templates opened, %d refused\n", opened, refused);

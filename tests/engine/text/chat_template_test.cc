@@ -52,7 +52,7 @@ std::string Rendered(const ChatTemplate& chat_template, const std::vector<ChatMe
 
 std::string Turn(const ChatTemplate& chat_template, ReplyEnd last, int32_t last_id,
                  const std::vector<ChatMessage>& messages) {
-  const auto pieces = chat_template.RenderTurn(last, last_id, messages);
+  const auto pieces = chat_template.RenderTurn(last, last_id, messages, true);
   EXPECT_TRUE(pieces.ok()) << pieces.status();
   return pieces.ok() ? JoinPieces(*pieces) : "";
 }
@@ -149,7 +149,7 @@ TEST(ChatTemplate, SessionsAreRefusedWhereEarlierTurnsChange) {
     ASSERT_NE(chat_template, nullptr) << jinja;
     EXPECT_EQ(chat_template->sessions().code(), absl::StatusCode::kFailedPrecondition) << jinja;
     EXPECT_THAT(std::string(chat_template->sessions().message()), HasSubstr(reason)) << jinja;
-    EXPECT_EQ(chat_template->RenderTurn(ReplyEnd::kCut, 5, {{"user", "a"}}).status(), chat_template->sessions());
+    EXPECT_EQ(chat_template->RenderTurn(ReplyEnd::kCut, 5, {{"user", "a"}}, true).status(), chat_template->sessions());
     EXPECT_NE(Rendered(*chat_template, {{"user", "a"}}, true), "");
   }
 }
@@ -167,7 +167,7 @@ TEST(ChatTemplate, NamesTheBadMessage) {
   };
   for (const auto& [messages, message] : cases) {
     for (const absl::Status& status : {chat_template->Render(messages, true).status(),
-                                       chat_template->RenderTurn(ReplyEnd::kCut, 5, messages).status()}) {
+                                       chat_template->RenderTurn(ReplyEnd::kCut, 5, messages, true).status()}) {
       EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
       EXPECT_THAT(std::string(status.message()), HasSubstr(message));
       EXPECT_THAT(std::string(status.message()), Not(HasSubstr("secret")));
@@ -278,7 +278,7 @@ TEST(ChatTemplate, SurvivesAnyText) {
     }
     ++opened;
     static_cast<void>((*chat_template)->Render({{"system", "s"}, {"user", "u"}, {"assistant", "a"}}, true));
-    static_cast<void>((*chat_template)->RenderTurn(ReplyEnd::kCut, 5, {{"user", "u"}}));
+    static_cast<void>((*chat_template)->RenderTurn(ReplyEnd::kCut, 5, {{"user", "u"}}, true));
   }
   EXPECT_GT(opened, 100);
 }

@@ -266,6 +266,35 @@ TEST(SentencePieceTokenizer, SpecialPieceIsNeverMerged) {
   EXPECT_THAT(EncodeText(*after, text, true), ElementsAre(piece));
 }
 
+// A tokenizer.model that calls the marks of a chat text.
+TEST(SentencePieceTokenizer, UserDefinedMarkersAreControlTokens) {
+  text::PieceModel proto;
+  ASSERT_TRUE(proto.ParseFromString(BpeModel()));
+  int32_t start = -1;
+  int32_t tool = -1;
+  for (int32_t id = 0; id < proto.pieces_size(); ++id) {
+    text::PieceModel::Piece* piece = proto.mutable_pieces(id);
+    if (piece->piece() == "<|im_start|>") start = id;
+    if (piece->piece() == "<tool>") tool = id;
+    if (id == start || piece->piece() == "<|im_end|>") piece->set_type(4);
+  }
+  ASSERT_TRUE(start > 0 && tool > 0);
+  for (const bool is_added : {false, true}) {
+    Vocabulary vocabulary = ModelVocabulary(proto.SerializeAsString());
+    if (is_added) vocabulary.added = {{start, "<|im_start|>", false}};
+    vocabulary.eos_id = tool;
+    const auto tokenizer = MakeTokenizer(vocabulary);
+    ASSERT_NE(tokenizer, nullptr);
+    EXPECT_EQ(tokenizer->FindControl("<|im_start|>"), start);
+    EXPECT_EQ(tokenizer->FindControl("<tool>"), tool);
+    EXPECT_THAT(tokenizer->end_ids(), testing::IsSupersetOf({tool, tokenizer->FindControl("<|im_end|>")}));
+    const std::string text = "mi<|im_start|>to<tool>";
+    EXPECT_EQ(DecodeText(*tokenizer, EncodeText(*tokenizer, text)), text);
+    for (const int32_t id : EncodeText(*tokenizer, text)) EXPECT_FALSE(tokenizer->IsControl(id));
+    EXPECT_THAT(EncodeText(*tokenizer, text, true), testing::IsSupersetOf({start, tool}));
+  }
+}
+
 // The library looks up a single character among all pieces, control ones too.
 TEST(SentencePieceTokenizer, ControlPieceOfOneCharacterIsText) {
   Vocabulary vocabulary = GgufVocabulary(PlainBpeModel());

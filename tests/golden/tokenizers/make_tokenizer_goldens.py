@@ -81,7 +81,7 @@ USER = [
     AddedToken("<tool>>", normalized=False),
     AddedToken("[NOTE]", normalized=True, lstrip=True, rstrip=True),
     AddedToken("\u1112\u1161\u11ab!", normalized=True),
-    AddedToken("<|left|>", normalized=False, lstrip=True),
+    AddedToken("[left]", normalized=False, lstrip=True),
 ]
 SPECIAL = [
     AddedToken("<|begin|>", special=True, normalized=False),

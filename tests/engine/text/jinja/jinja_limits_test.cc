@@ -111,6 +111,109 @@ TEST(JinjaLimitsTest, StepsAndCallsAreCounted) {
   EXPECT_TRUE(RenderStatus("{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(50) }}").ok());
 }
 
+// `expression` a thousand times: over two texts of `bytes` that differ in their last byte, and one of spaces.
+absl::Status RunOften(const std::string& expression, size_t bytes) {
+  Variables variables;
+  variables.messages = {{.role = "user", .content = std::string(bytes, 'a')},
+                        {.role = "assistant", .content = std::string(bytes - 1, 'a') + "b"},
+                        {.role = "user", .content = std::string(bytes, ' ')}};
+  const auto parsed = Template::Parse(
+      "{% set c, d, s = messages[0].content, messages[1].content, messages[2].content %}{% set n = c|length %}"
+      "{% for i in range(1000) %}{% set x = " +
+      expression + " %}{% endfor %}");
+  // A tenth of the steps by default, so that the test is quick.
+  return parsed.ok() ? (*parsed)->Render(variables, {.steps = Limits().steps / 10}).status() : parsed.status();
+}
+
+TEST(JinjaLimitsTest, WorkOnLongTextsIsCounted) {
+  const char* const expressions[] = {
+      // Filters.
+      "c|trim('a')", "s|trim", "c|upper", "c|lower", "c|title", "c|capitalize", "[c]|string", "[c]|safe", "c|escape",
+      "c|e", "c|replace('b', '')", "c|indent", "'a'|indent(n)", "'a'|indent(c)", "c|tojson", "[1]|tojson(indent=n)",
+      "[1]|tojson(separators=(c, c))", "{c: 1, d: 2}|tojson(sort_keys=true)", "c|int", "('1' * n)|float", "c|length",
+      "c|count", "c|first ~ c", "c|reverse", "c|list", "[c]|join", "c|join", "{c: 1, d: 2}|dictsort",
+      "{c: 1, d: 2}|items|list|sort", "[c, d]|sort(case_sensitive=true)", "[c, d]|unique(true)|list", "[c, d]|min",
+      "[c, d]|max(case_sensitive=true)", "[c]|map('upper')|list", "[{'a': c}]|map(attribute='a')|join",
+      "[[]]|map(attribute=c, default=1)|list", "[c]|select('eq', d)|list", "[c]|reject('eq', d)|list",
+      "[{'a': c}]|selectattr('a', 'eq', d)|list", "[{'a': c}]|rejectattr('a', 'eq', d)|list",
+      "(c|list, d|list)|sum(start=[])", "[nope|default(c), 1]|string", "[nope|d(c), 1]|string",
+      // Methods.
+      "c.upper()", "c.lower()", "c.title()", "c.capitalize()", "c.strip('a')", "s.strip()", "c.lstrip('a')",
+      "c.rstrip('xyza')", "s.lstrip()", "s.rstrip()", "c.split()", "c.split('b')", "c.rsplit()", "c.rsplit('b')",
+      "c.splitlines()", "c.replace('b', '')", "''.join([c])", "c.startswith(d)", "c.startswith((d, d))",
+      "c.startswith('a', 1)", "c.endswith(d)", "c.endswith('a', 0, -1)", "c.find('b')", "c.rfind('b')",
+      "c.find('a', 1)", "c.rfind('a', 1)", "d.index('b')", "d.rindex('a', 0, -2)", "c.count('b')", "c.count('a')",
+      "c.removeprefix(d)", "d.removesuffix(c)", "s.isspace()", "('1' * n).isdigit()", "c.isupper() or c.islower()",
+      "c.islower()", "{c: 1}.get(d)", "[c].count(d)", "[c].index(c)", "{c: 1, d: 2}.keys()|list",
+      // Tests.
+      "c is upper", "c is lower", "c is eq d", "c is equalto d", "c is ne d", "c is lt d", "c is lessthan d",
+      "c is gt d", "c is greaterthan d", "c is le d", "c is ge d", "c is in [d]", "'b' is in c",
+      // Operators.
+      "c == d", "c != d", "c < d", "c <= d", "c > d", "c >= d", "'b' in c", "'b' not in c", "c in [d]", "c in {d: 1}",
+      "[c] == [d]", "(c, 1) < (d, 2)", "{c: 1} == {d: 1}", "{c: 1}[d]", "{c: 1, d: 2}", "dict([[c, 1], [d, 2]])",
+      "namespace({c: 1, d: 2})", "c + d", "c ~ d", "c * 2", "'a' * n", "c[n - 1]", "c[-n]", "c[1:3]", "c[:-1]",
+      "c[::n]", "[messages[0].content] == [d]"};
+  for (const std::string expression : expressions) {
+    EXPECT_TRUE(RunOften(expression, 3).ok()) << expression << " " << RunOften(expression, 3);
+    const absl::Status status = RunOften(expression, 4'000'000);
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << expression << " " << status;
+  }
+  // What does not look at a text costs nothing for its length.
+  for (const char* expression : {"c", "[c, d]", "c is string", "c|default('')", "[c]|first", "c[0]", "c|first",
+                                 "c.startswith('a')", "c.endswith('a')", "c == ''", "c and d"}) {
+    const absl::Status status = RunOften(expression, 100'000);
+    EXPECT_TRUE(status.ok()) << expression << " " << status;
+  }
+}
+
+TEST(JinjaLimitsTest, LoopsOverATextCountItOnlyForItsLength) {
+  const std::string loop = "{% for i in range(20000) %}{% for z in messages[0].content %}";
+  EXPECT_TRUE(RenderStatus(loop + "{% break %}{% endfor %}{% endfor %}").ok());
+  ExpectExhausted(loop + "{% set x = loop.length %}{% break %}{% endfor %}{% endfor %}");
+  ExpectExhausted(loop + "{% set x = loop.revindex %}{% break %}{% endfor %}{% endfor %}");
+}
+
+TEST(JinjaLimitsTest, WorkOnNamesAndTuplesIsCounted) {
+  ExpectExhausted("{% set ns = namespace(x=1) %}{% for i in range(60) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}" +
+                  std::string("{{ {ns.x: 1} }}"));
+  std::string macros;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string name = "a" + std::to_string(i);
+    macros += "{% macro " + name + "() %}{% endmacro %}";
+  }
+  ExpectExhausted("{% for i in range(9) %}" + macros + "{% endfor %}");
+  const std::string name(100000, 'n');
+  ExpectExhausted("{% set ns = namespace([['" + name + "m', 1]]) %}{% for i in range(20000) %}{{ ns." + name +
+                  "n }}{% endfor %}");
+}
+
+// A long content stays far within the limits of a server.
+TEST(JinjaLimitsTest, UsualTemplatesTakeContentsOfMegabytes) {
+  const std::string chatml =
+      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']|trim + "
+      "'<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  const std::string headers =
+      "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
+      "message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 "
+      "%}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}";
+  const std::string thinking =
+      "{% for message in messages %}{% set content = message.content %}{% if '</think>' in content %}"
+      "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
+      "{% if message.content is string and not (content.startswith('<tool>') and content.endswith('</tool>')) %}"
+      "{{ content.rstrip('\n').split('<think>')[-1].strip('\n') + '\n' }}{% endif %}{% endfor %}";
+  for (const auto& source : {chatml, headers, thinking}) {
+    const auto parsed = Template::Parse(source);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    for (const char letter : {'a', '\n', '"'}) {
+      Variables variables;
+      variables.messages = {{.role = "user", .content = std::string(8 << 20, letter), .role_is_content = false}};
+      variables.bos_token = "<s>";
+      EXPECT_TRUE((*parsed)->Render(variables, {.steps = Limits().steps / 3}).ok()) << source << letter;
+      EXPECT_TRUE((*parsed)->Render(variables, Limits()).ok()) << source << letter;
+    }
+  }
+}
+
 TEST(JinjaLimitsTest, NamespacesInEachOtherAreLetGo) {
   EXPECT_TRUE(
       RenderStatus("{% set ns = namespace() %}{% set ns.me = ns %}{% set ns.l = [ns] %}{% set ns.d = {'a': ns} %}")
