@@ -190,7 +190,7 @@ TEST(GgufModel, OptionalKeysHaveDefaults) {
   }
   const auto model = Open(writer);
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ((*model)->config().name, "");
+  EXPECT_EQ((*model)->config().name, "model");
   EXPECT_DOUBLE_EQ((*model)->config().rope.frequency[1], std::pow(10000.0, -2.0 / 16));
   EXPECT_EQ((*model)->chat_template(), "");
   EXPECT_EQ((*model)->vocabulary().bos_id, -1);
