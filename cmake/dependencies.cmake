@@ -13,4 +13,10 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc>=2.5)  # 2.8 cal
 if(CASCADE_TESTS)
   find_package(GTest 1.12 REQUIRED)
 endif()
+# Where scripts/install_dependencies keeps what no distribution packages.
+if(NOT "$ENV{XDG_CACHE_HOME}" STREQUAL "")
+  set(cache_home $ENV{XDG_CACHE_HOME})
+else()
+  set(cache_home $ENV{HOME}/.cache)
+endif()
 include(${CMAKE_CURRENT_LIST_DIR}/sentencepiece.cmake)

@@ -3,11 +3,6 @@
 #
 # cascade_sentencepiece: the encoder. cascade_sentencepiece_train: the trainer, for tests. What includes their headers must
 # not include abseil's, and is compiled with CASCADE_SENTENCEPIECE_DEFINITIONS.
-if(NOT "$ENV{XDG_CACHE_HOME}" STREQUAL "")
-  set(cache_home $ENV{XDG_CACHE_HOME})
-else()
-  set(cache_home $ENV{HOME}/.cache)
-endif()
 set(CASCADE_SENTENCEPIECE_DIR ${cache_home}/cascade/sentencepiece CACHE PATH "Sources of SentencePiece 0.2.0 or 0.2.1")
 if(NOT EXISTS ${CASCADE_SENTENCEPIECE_DIR}/src/model_factory.h)
   message(FATAL_ERROR
