@@ -2,32 +2,9 @@
 
 #include <cmath>
 
+#include "engine/text/utf8.h"
+
 namespace cascade {
-namespace {
-
-// Without overlong forms, surrogates and code points beyond U+10FFFF.
-bool IsUtf8(std::string_view text) {
-  size_t i = 0;
-  const auto byte = [&](size_t at) { return static_cast<uint8_t>(text[at]); };
-  while (i < text.size()) {
-    const uint8_t lead = byte(i);
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xc2 && lead < 0xe0 ? 2
-                          : lead >= 0xe0 && lead < 0xf0 ? 3
-                          : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                        : 0;
-    if (length == 0 || text.size() - i < length) return false;
-    for (size_t j = 1; j < length; ++j) {
-      if ((byte(i + j) & 0xc0) != 0x80) return false;
-    }
-    if ((lead == 0xe0 && byte(i + 1) < 0xa0) || (lead == 0xed && byte(i + 1) >= 0xa0)) return false;
-    if ((lead == 0xf0 && byte(i + 1) < 0x90) || (lead == 0xf4 && byte(i + 1) >= 0x90)) return false;
-    i += length;
-  }
-  return true;
-}
-
-}  // namespace
 
 const GgufValue* GgufFields::Find(std::string_view key, bool required) {
   const GgufValue* value = file_.FindValue(key);
@@ -81,7 +58,7 @@ std::string GgufFields::String(std::string_view key, size_t max_bytes, std::opti
     Fail(key, "found ", value->Description(), ", expected STRING");
   } else if (text->size() > max_bytes) {
     Fail(key, "found ", text->size(), " bytes, expected at most ", max_bytes);
-  } else if (!IsUtf8(*text)) {
+  } else if (FindInvalidUtf8(*text) != std::string_view::npos) {
     Fail(key, "not valid UTF-8");
   } else {
     return std::string(*text);
