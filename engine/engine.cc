@@ -31,7 +31,7 @@ class EngineImpl final : public Engine {
         loop_(options_, model, tokenizer.vocabulary_size(), sessions_, clock, metrics_) {}
 
   absl::StatusOr<SessionInfo> CreateSession(const std::string& label) override {
-    if (!admitting_.load()) return Draining();
+    if (absl::Status status = Admission(); !status.ok()) return status;
     return sessions_.Create(label);
   }
   absl::StatusOr<SessionInfo> GetSession(const std::string& id) override { return sessions_.Get(id); }
@@ -70,7 +70,10 @@ class EngineImpl final : public Engine {
   const EngineOptions& options() const override { return options_; }
 
  private:
-  static absl::Status Draining() { return absl::UnavailableError("the server is draining"); }
+  absl::Status Admission() const {
+    if (loop_.device_lost()) return absl::UnavailableError("the device has failed");
+    return admitting_.load() ? absl::OkStatus() : absl::UnavailableError("the server is draining");
+  }
   // SteadyTime::max() minus a negative time would overflow.
   static std::chrono::nanoseconds Until(SteadyTime deadline, SteadyTime now) {
     return now.time_since_epoch().count() < 0 && deadline == SteadyTime::max() ? std::chrono::nanoseconds::max()
@@ -92,7 +95,7 @@ class EngineImpl final : public Engine {
 
 absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest request) {
   const SteadyTime arrival = clock_.Now();
-  if (!admitting_.load()) return Draining();
+  if (absl::Status status = Admission(); !status.ok()) return status;
   if (absl::Status status = ValidateTurn(request, limits_); !status.ok()) return status;
 
   Turn::Setup setup(options_.geometry);
@@ -168,6 +171,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
                                                        const Tokenizer& tokenizer, const ChatTemplate* chat_template,
                                                        Clock& clock, RandomSource& random) {
   if (absl::Status status = ValidateOptions(options, model, tokenizer); !status.ok()) return status;
+  model.SetEndIds(tokenizer.end_ids());
   return std::make_unique<EngineImpl>(options, model, tokenizer, chat_template, clock, random);
 }
 

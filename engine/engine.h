@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ struct EngineOptions {
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
   std::chrono::seconds session_ttl{0};  // 0: sessions do not expire
+  // The device is lost (DATA_LOSS). Called once, on the engine thread, when all turns have ended with UNAVAILABLE and no
+  // new ones come in. May be null; must not wait for the engine.
+  std::function<void(absl::Status)> on_device_fault = nullptr;
 };
 
 struct HeadView {
@@ -62,7 +66,7 @@ class Engine {
   virtual absl::StatusOr<SessionInfo> GetSession(const std::string& id) = 0;
   // INVALID_ARGUMENT for a page token that this engine did not make.
   virtual absl::StatusOr<SessionPage> ListSessions(int page_size, const std::string& page_token) = 0;
-  // Cancels a running turn and waits for its end (at most two steps).
+  // Cancels a running turn and waits for its end (at most two steps more).
   virtual absl::Status DeleteSession(const std::string& id) = 0;
   // Layers and heads in range; empty: all. ABORTED while the session is busy. Waits for the loop thread.
   virtual absl::StatusOr<std::vector<HeadView>> InspectSession(const std::string& id, std::vector<int> layers,

@@ -10,6 +10,21 @@
 #include "kernels/base/check.h"
 
 namespace cascade {
+namespace {
+
+constexpr char kNotFinite[] = "the model's logits are not finite";
+
+kernels::SampleRequest MakeSampleRequest(const SamplingParams& sampling, uint64_t seed, uint64_t position) {
+  kernels::SampleRequest request;
+  request.temperature = sampling.temperature;
+  request.top_k = sampling.top_k;
+  request.top_p = sampling.top_p;
+  request.min_p = sampling.min_p;
+  request.u = CounterRandomUniform(seed, position);
+  return request;
+}
+
+}  // namespace
 
 EngineLoop::EngineLoop(const EngineOptions& options, Model& model, int vocabulary, SessionStore& sessions, Clock& clock,
                        Metrics& metrics)
@@ -42,7 +57,7 @@ void EngineLoop::Run() {
     DropInterrupted();
     StartWaiting();
     UpdateGauges();
-    if (!running_.empty()) {
+    if (!running_.empty() || !in_flight_.empty()) {
       Step();
     } else if (stop) {
       break;
@@ -63,11 +78,16 @@ void EngineLoop::DropInterrupted() {
     const FinishReason reason = Interruption(*turn);
     Interrupt(std::move(turn), reason);
   }
-  for (std::unique_ptr<Turn>& turn : running_) {
+  for (auto& [id, turn] : running_) {
     const FinishReason reason = Interruption(*turn);
-    if (reason != FinishReason::kNone) Interrupt(std::move(turn), reason);
+    if (reason == FinishReason::kNone) continue;
+    if (turn->in_flight()) {
+      turn->StopFeeding();
+    } else {
+      Interrupt(std::move(turn), reason);
+    }
   }
-  std::erase(running_, nullptr);
+  ForgetEnded();
 }
 
 void EngineLoop::StartWaiting() {
@@ -95,38 +115,90 @@ void EngineLoop::StartWaiting() {
     }
     // Nobody has fed this slot since it was taken: it may hold another's tokens.
     if (turn->cache().plan.tokens_seen() == 0) model_.ClearSlot(turn->cache().slot);
-    running_.push_back(std::move(turn));
+    running_.emplace(next_turn_++, std::move(turn));
   }
 }
 
-void EngineLoop::PlanStep(SteadyTime now) {
+bool EngineLoop::LaunchStep() {
+  const SteadyTime now = clock_.Now();
   std::vector<RunnableTurn> runnable;
-  for (const std::unique_ptr<Turn>& turn : running_) {
+  std::vector<int64_t> ids;  // [runnable]
+  for (const auto& [id, turn] : running_) {
+    if (turn->rows_left() == 0) continue;
     turn->BeginStep(now);
-    runnable.push_back({turn->decoding(), turn->rows_left(), turn->cache().plan.TokensUntilCut()});
+    runnable.push_back({turn->feeds_sampled(), turn->rows_left(), turn->plan_ahead().TokensUntilCut()});
+    ids.push_back(id);
   }
-  batch_.Clear();
+  if (runnable.empty()) return false;
+  Batch batch(vocabulary_);
   for (const ScheduledSlice& slice : ScheduleStep(runnable, options_.max_num_batched_tokens, step_)) {
-    Turn& turn = *running_[static_cast<size_t>(slice.turn)];
-    batch_.Add(slice.turn, turn.cache().slot, turn.cache().plan, turn.Ids(slice.rows), turn.SamplesAfter(slice.rows),
-               turn.Targets(slice.rows));
+    const int64_t id = ids[static_cast<size_t>(slice.turn)];
+    Turn& turn = *running_.at(id);
+    // All ids before it are launched: the position of the one to come is their number.
+    const auto position = static_cast<uint64_t>(turn.plan_ahead().tokens_seen() + slice.rows);
+    const kernels::SampleRequest sample = MakeSampleRequest(turn.sampling(), turn.seed(), position);
+    batch.Add(id, turn.cache().slot, turn.plan_ahead(), turn.Ids(slice.rows),
+              turn.SamplesAfter(slice.rows) ? &sample : nullptr, turn.Targets(slice.rows));
+    turn.Launched(slice.rows);
   }
   ++step_;
+  if (absl::Status status = model_.Launch(batch.forward()); !status.ok()) {
+    FailStep(batch, status);
+    return false;
+  }
+  in_flight_.push_back(std::move(batch));
+  return true;
 }
 
 void EngineLoop::Step() {
-  PlanStep(clock_.Now());
-  const absl::Status status = model_.Forward(batch_.forward(), result_);
+  const bool launched = LaunchStep();
+  const bool full = static_cast<int>(in_flight_.size()) >= model_.max_steps_in_flight();
+  if (!in_flight_.empty() && (full || !launched)) CollectStep();
+}
+
+void EngineLoop::CollectStep() {
+  const Batch batch = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  const absl::Status status = model_.Collect(result_);
   metrics_.steps.fetch_add(1, std::memory_order_relaxed);
-  for (const Batch::Entry& entry : batch_.entries()) {
-    std::unique_ptr<Turn>& turn = running_[static_cast<size_t>(entry.turn)];
-    if (!status.ok()) {
-      Fail(std::move(turn), status);
-    } else {
-      TakeResults(entry, turn);
-    }
+  if (!status.ok()) {
+    FailStep(batch, status);
+    return;
   }
-  std::erase(running_, nullptr);
+  for (const Batch::Entry& entry : batch.entries()) {
+    const auto turn = running_.find(entry.turn);
+    if (turn != running_.end()) TakeResults(entry, turn->second);
+  }
+  ForgetEnded();
+}
+
+void EngineLoop::FailStep(const Batch& batch, const absl::Status& cause) {
+  if (absl::IsDataLoss(cause)) {
+    LoseDevice(cause);
+    return;
+  }
+  const auto fail = [&](const Batch& failed) {
+    for (const Batch::Entry& entry : failed.entries()) {
+      const auto turn = running_.find(entry.turn);
+      if (turn != running_.end() && turn->second != nullptr) Fail(std::move(turn->second), cause);
+    }
+  };
+  fail(batch);
+  for (const Batch& later : in_flight_) fail(later);
+  ForgetEnded();
+}
+
+void EngineLoop::LoseDevice(const absl::Status& cause) {
+  device_lost_.store(true);
+  queue_.Close();
+  in_flight_.clear();
+  const absl::Status status(cause.code(), absl::StrCat("the device has failed: ", cause.message()));
+  const absl::StatusCode code = absl::StatusCode::kUnavailable;
+  for (auto& [id, turn] : running_) Fail(std::move(turn), status, code);
+  ForgetEnded();
+  for (std::unique_ptr<Turn>& turn : queue_.Take([](Turn&) { return true; })) Fail(std::move(turn), status, code);
+  UpdateGauges();
+  if (options_.on_device_fault) options_.on_device_fault(cause);
 }
 
 void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {
@@ -138,34 +210,29 @@ void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& t
     const auto scores = std::span<const kernels::TokenScore>(result_.scores)
                             .subspan(static_cast<size_t>(entry.first_score), static_cast<size_t>(entry.num_scores));
     if (std::any_of(scores.begin(), scores.end(), [](const auto& score) { return std::isnan(score.logprob); })) {
-      Fail(std::move(turn), absl::InternalError("the model's logits are not finite"));
+      Fail(std::move(turn), absl::InternalError(kNotFinite));
       return;
     }
-    turn->AddScores(turn->Targets(entry.rows), scores);
+    turn->AddScores(scores);
   }
   turn->Fed(entry.rows);
-  if (entry.logits_index >= 0) {
-    Sample(entry, turn);
-  } else if (turn->rows_left() == 0) {
+  if (entry.sample >= 0) {
+    TakeSampled(entry, turn);
+  } else if (turn->all_fed()) {
     End(std::move(turn), FinishReason::kLength, absl::OkStatus());
   } else if (entry.num_scores > 0) {
     turn->stream().Push(turn->TakeDelta());
   }
 }
 
-void EngineLoop::Sample(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {
-  const size_t row = static_cast<size_t>(entry.logits_index) * static_cast<size_t>(model_.vocabulary());
-  const auto logits = std::span<const float>(result_.logits).subspan(row, static_cast<size_t>(vocabulary_));
-  // All ids are fed: the position of the one to come is their number.
-  const auto position = static_cast<uint64_t>(turn->cache().plan.tokens_seen());
-  const absl::StatusOr<int32_t> id =
-      sampler_.Sample(logits, turn->sampling(), CounterRandomUniform(turn->seed(), position));
-  if (!id.ok()) {
-    Fail(std::move(turn), id.status());
+void EngineLoop::TakeSampled(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {
+  const int32_t id = result_.sampled[static_cast<size_t>(entry.sample)];
+  if (id == kernels::kNoId) {
+    Fail(std::move(turn), absl::InternalError(kNotFinite));
     return;
   }
   metrics_.generation_tokens.fetch_add(1, std::memory_order_relaxed);
-  const FinishReason reason = turn->AddSampled(*id, clock_.Now());
+  const FinishReason reason = turn->AddSampled(id, clock_.Now());
   if (reason != FinishReason::kNone) {
     End(std::move(turn), reason, absl::OkStatus());
   } else {
@@ -179,10 +246,14 @@ void EngineLoop::Interrupt(std::unique_ptr<Turn> turn, FinishReason reason) {
                                         : absl::CancelledError("the turn was cancelled"));
 }
 
-void EngineLoop::Fail(std::unique_ptr<Turn> turn, const absl::Status& cause) {
+void EngineLoop::Fail(std::unique_ptr<Turn> turn, const absl::Status& cause, absl::StatusCode code) {
   std::string message(cause.message().data(), cause.message().size());
   if (!turn->one_shot()) message += "; the session is lost";
-  End(std::move(turn), FinishReason::kError, absl::InternalError(message), /*lose=*/true);
+  End(std::move(turn), FinishReason::kError, absl::Status(code, message), /*lose=*/true);
+}
+
+void EngineLoop::ForgetEnded() {
+  std::erase_if(running_, [](const auto& turn) { return turn.second == nullptr; });
 }
 
 void EngineLoop::End(std::unique_ptr<Turn> turn, FinishReason reason, absl::Status status, bool lose) {

@@ -13,7 +13,8 @@ Turn::Turn(Setup setup, const Tokenizer& tokenizer)
       decoder_(tokenizer, setup_.stop),
       had_pending_(setup_.cache.pending.has_value()),
       start_position_(setup_.cache.position()),
-      samples_(setup_.kind == TurnKind::kGenerate && setup_.max_tokens > 0) {
+      samples_(setup_.kind == TurnKind::kGenerate && setup_.max_tokens > 0),
+      plan_ahead_(setup_.cache.plan) {
   feed_.reserve(setup_.prompt.size() + 1);
   if (had_pending_) feed_.push_back(*setup_.cache.pending);
   feed_.insert(feed_.end(), setup_.prompt.begin(), setup_.prompt.end());
@@ -29,39 +30,66 @@ FinishReason Turn::Interruption(SteadyTime now) const {
   return FinishReason::kNone;
 }
 
+int64_t Turn::rows_left() const {
+  if (stopped_feeding_) return 0;
+  if (launched_ < feed_end_) return static_cast<int64_t>(feed_end_ - launched_);
+  return MayFeedUnknown() ? 1 : 0;
+}
+
+// With all launched: may the row of the id that is being sampled go too? Only if that id can end the turn in no way
+// that the device does not see (end ids) and that is not known now (max_tokens).
+bool Turn::MayFeedUnknown() const {
+  const bool being_sampled = samples_ && in_flight() && !unknown_launched_;
+  return being_sampled && setup_.stop.empty() && completion_tokens_ + 1 < setup_.max_tokens;
+}
+
 std::span<const int32_t> Turn::Ids(int count) const {
   CASCADE_CHECK(count <= rows_left());
-  return std::span<const int32_t>(feed_).subspan(next_, static_cast<size_t>(count));
+  if (launched_ == feed_end_) return {&kernels::kSampledId, 1};
+  return std::span<const int32_t>(feed_).subspan(launched_, static_cast<size_t>(count));
 }
 
 std::span<const int32_t> Turn::Targets(int count) const {
   if (setup_.kind != TurnKind::kScore) return {};
-  return std::span<const int32_t>(feed_).subspan(next_ + 1, static_cast<size_t>(count));
+  return std::span<const int32_t>(feed_).subspan(launched_ + 1, static_cast<size_t>(count));
 }
 
 void Turn::BeginStep(SteadyTime now) {
   if (!first_step_.has_value()) first_step_ = now;
 }
 
-void Turn::Fed(int count) {
+void Turn::Launched(int count) {
   CASCADE_CHECK(count <= rows_left());
+  if (launched_ == feed_end_) {
+    unknown_launched_ = true;
+  } else {
+    launched_ += static_cast<size_t>(count);
+  }
+}
+
+void Turn::Fed(int count) {
+  CASCADE_CHECK(next_ + static_cast<size_t>(count) <= launched_);
+  setup_.cache.plan.Follow(count);
   next_ += static_cast<size_t>(count);
   rows_fed_ += count;
 }
 
-void Turn::AddScores(std::span<const int32_t> ids, std::span<const kernels::TokenScore> scores) {
-  delta_.token_ids.insert(delta_.token_ids.end(), ids.begin(), ids.end());
+void Turn::AddScores(std::span<const kernels::TokenScore> scores) {
+  CASCADE_CHECK(setup_.kind == TurnKind::kScore && next_ + scores.size() < feed_.size());
+  const auto ids = feed_.begin() + static_cast<ptrdiff_t>(next_) + 1;
+  delta_.token_ids.insert(delta_.token_ids.end(), ids, ids + static_cast<ptrdiff_t>(scores.size()));
   delta_.scores.insert(delta_.scores.end(), scores.begin(), scores.end());
 }
 
 FinishReason Turn::AddSampled(int32_t id, SteadyTime now) {
-  CASCADE_CHECK(samples_ && rows_left() == 0);
+  CASCADE_CHECK(samples_ && all_fed());
   if (!first_sampled_.has_value()) first_sampled_ = now;
   last_sampled_ = now;
   ++completion_tokens_;
   if (completion_tokens_ == 1) std::vector<int32_t>().swap(feed_);  // a long prompt's memory
   feed_.assign(1, id);
   next_ = 0;
+  launched_ = std::exchange(unknown_launched_, false) ? 1 : 0;
   feed_end_ = 1;
   delta_.token_ids.push_back(id);
 

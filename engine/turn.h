@@ -18,6 +18,10 @@ namespace cascade {
 
 // Made by the caller's thread, then owned by the queue and by the engine thread; one thread at a time. Knows neither
 // the model nor the scheduler: it says which ids come next and is told what became of them.
+//
+// What is launched may be ahead of what is known: rows whose step has not been collected, the last of which may even
+// feed an id that is still being sampled. Nothing of that shows in cache() and in the deltas before its results are
+// there, so a turn may end at any result as if nothing had been launched after it.
 class Turn {
  public:
   struct Setup {
@@ -42,6 +46,7 @@ class Turn {
 
   bool one_shot() const { return !setup_.lease.held(); }
   SessionLease& lease() { return setup_.lease; }
+  // Of the ids that are known to be fed.
   SessionCache& cache() { return setup_.cache; }
   TokenStream& stream() { return *setup_.stream; }
   std::shared_ptr<TokenStream> shared_stream() const { return setup_.stream; }
@@ -50,21 +55,33 @@ class Turn {
   // Why it must end before its time; kNone: it may go on.
   FinishReason Interruption(SteadyTime now) const;
 
-  // Feeding. Ids that must still be fed before the next one can be sampled; 0: the turn has fed all it will.
-  int64_t rows_left() const { return static_cast<int64_t>(feed_end_ - next_); }
-  bool decoding() const { return completion_tokens_ > 0; }
-  // The next `count` <= rows_left() of them, and what each is scored against (kScore; else empty).
+  // Feeding. Rows that can be launched now, up to the next one that is sampled from; 0: all that it will feed is
+  // launched, or what comes next depends on results.
+  int64_t rows_left() const;
+  // Whether those are one, of a sampled id.
+  bool feeds_sampled() const { return completion_tokens_ > 0 || launched_ == feed_end_; }
+  // The next `count` <= rows_left() ids (kernels::kSampledId for one that is not known yet), and what each is scored
+  // against (kScore; else empty).
   std::span<const int32_t> Ids(int count) const;
   std::span<const int32_t> Targets(int count) const;
   // Whether the last of the next `count` is sampled from.
   bool SamplesAfter(int count) const { return samples_ && count == rows_left(); }
+  // Of all ids that are launched; whoever launches moves it on.
+  CascadePlan& plan_ahead() { return plan_ahead_; }
   // A step with it begins; the first one ends its time in the queue.
   void BeginStep(SteadyTime now);
-  // `count` ids were fed. The plan has moved on already.
-  void Fed(int count);
+  void Launched(int count);
+  bool in_flight() const { return launched_ > next_; }
+  // It must end before its time: rows_left() is 0 from now on, so that nothing is in flight soon.
+  void StopFeeding() { stopped_feeding_ = true; }
 
-  // Results; both collect them in the next delta.
-  void AddScores(std::span<const int32_t> ids, std::span<const kernels::TokenScore> scores);
+  // Results, in the order of the launches. `count` ids were fed.
+  void Fed(int count);
+  // All were, and nothing is sampled after them, or that id is missing.
+  bool all_fed() const { return next_ == feed_end_; }
+  bool decoding() const { return completion_tokens_ > 0; }
+  // Both collect in the next delta. Scores: of the next rows, before Fed.
+  void AddScores(std::span<const kernels::TokenScore> scores);
   // kNone: it wants another.
   FinishReason AddSampled(int32_t id, SteadyTime now);
   // What to push after a step.
@@ -77,6 +94,7 @@ class Turn {
   ReplyEnd reply_end() const { return setup_.reply_end; }
 
  private:
+  bool MayFeedUnknown() const;
   void SettlePending(FinishReason reason);
   bool IsEnd(int32_t id) const;
 
@@ -87,8 +105,13 @@ class Turn {
   const int64_t start_position_;
   const bool samples_;         // kGenerate with max_tokens > 0
   std::vector<int32_t> feed_;  // what the session's last turn left pending and the prompt; then the id sampled last
-  size_t next_ = 0;            // in feed_
-  size_t feed_end_ = 0;        // all of feed_, or all but what stays pending
+  CascadePlan plan_ahead_;
+  // In feed_: next_ <= launched_ <= feed_end_.
+  size_t next_ = 0;      // first that is not known to be fed
+  size_t launched_ = 0;  // first that is not launched
+  size_t feed_end_ = 0;  // all of feed_, or all but what stays pending
+  bool unknown_launched_ = false;  // and after all of those the row of the id that they give
+  bool stopped_feeding_ = false;
   int64_t rows_fed_ = 0;
   int64_t completion_tokens_ = 0;
   bool reply_ended_ = false;  // nothing more can be printed

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -7,10 +8,34 @@
 
 namespace cascade::kernels {
 
+// Of steps that were waited for: how long the device worked on them, and how long it had nothing to do before each.
+struct DeviceTrace {
+  int64_t steps = 0;
+  double busy_seconds = 0;
+  double idle_seconds = 0;
+};
+
+struct CudaOptions {
+  DType compute = DType::kBF16;  // or kF16: of activations and of what linear layers multiply
+  // One kernel and order of summation per op for any number of rows: row invariance, and slower.
+  bool deterministic = false;
+  // Added to by WaitStep, if not null: for benchmarks. Outlives the back end.
+  DeviceTrace* trace = nullptr;
+};
+
+// What the device reaches, measured: the ceilings of benchmarks.
+struct DeviceCeilings {
+  double copy_bytes_per_s = 0;  // device to device, bytes read and bytes written
+  double read_bytes_per_s = 0;
+  double bf16_flops = 0;  // a product of two matrices of 8192 x 8192 random numbers
+};
+absl::StatusOr<DeviceCeilings> MeasureCudaCeilings();
+
 // The number of CUDA devices that can run this build; 0 for a build without CUDA.
 int CudaDeviceCount();
 
-// UNIMPLEMENTED "built without CUDA" from the stub.
-absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend();
+// On device 0. UNIMPLEMENTED "built without CUDA" from the stub; FAILED_PRECONDITION when there is no device or driver,
+// or the device is too old.
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const CudaOptions& options);
 
 }  // namespace cascade::kernels

@@ -17,6 +17,10 @@ struct TensorView {
   float* f32() const { return static_cast<float*>(data); }
   // The first `count` rows.
   TensorView Rows(int64_t count) const { return {data, type, count, cols}; }
+  // Rows [first, first + count).
+  TensorView Rows(int64_t first, int64_t count) const {
+    return {static_cast<char*>(data) + first * static_cast<int64_t>(RowBytes(type, cols)), type, count, cols};
+  }
 };
 
 }  // namespace cascade::kernels

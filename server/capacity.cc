@@ -1,5 +1,7 @@
 #include "server/capacity.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <charconv>
 #include <fstream>
@@ -53,6 +55,23 @@ absl::StatusOr<int> PlanSlots(int64_t memory_bytes, size_t bytes_per_slot, int64
                                   " bytes; one session and one one-shot request need 2"));
   }
   return static_cast<int>(std::min(fit, max_sessions + 1));
+}
+
+absl::StatusOr<int> PlanDeviceSlots(const DeviceRoom& room, int64_t limit_bytes, size_t bytes_per_slot,
+                                    int64_t max_sessions) {
+  const int64_t per_slot = std::max<int64_t>(1, static_cast<int64_t>(bytes_per_slot));
+  if (room.bytes / per_slot < 2) {
+    constexpr double kMiB = 1024.0 * 1024.0;
+    return ExitError(
+        ExitCode::kDevice,
+        fmt::format(
+            "the device is too small: --gpu-memory-utilization {:.3g} leaves {:.1f} MiB for caches beside the "
+            "model's {:.1f} MiB; one session and one one-shot request need 2 of {:.1f} MiB. Lower --cache-tokens "
+            "or --max-num-batched-tokens, raise --gpu-memory-utilization, or take a smaller model",
+            room.utilization, static_cast<double>(room.bytes) / kMiB, static_cast<double>(room.model_bytes) / kMiB,
+            static_cast<double>(per_slot) / kMiB));
+  }
+  return PlanSlots(limit_bytes > 0 ? std::min(limit_bytes, room.bytes) : room.bytes, bytes_per_slot, max_sessions);
 }
 
 }  // namespace cascade

@@ -18,4 +18,15 @@ int64_t AvailableMemoryBytes();
 // not even one session and the slot for one-shot requests fit.
 absl::StatusOr<int> PlanSlots(int64_t memory_bytes, size_t bytes_per_slot, int64_t max_sessions);
 
+// The same where caches are in device memory.
+struct DeviceRoom {
+  int64_t bytes = 0;  // that caches may take
+  double utilization = 0.9;
+  int64_t model_bytes = 0;
+};
+// At most `limit_bytes` (--cache-memory-bytes; 0: no limit). An ExitError, kConfig when the limit is what leaves too
+// few, kDevice when the device is: it says the numbers and what to lower.
+absl::StatusOr<int> PlanDeviceSlots(const DeviceRoom& room, int64_t limit_bytes, size_t bytes_per_slot,
+                                    int64_t max_sessions);
+
 }  // namespace cascade

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/text/builtin_templates.h"
+#include "server/device_config.h"
 #include "server/version.h"
 
 namespace cascade {
@@ -42,6 +43,12 @@ class Flags {
     Add(flag, value, help, shown_default)->check(CLI::IsMember(choices));
   }
 
+  void Switch(const std::string& flag, bool& value, const std::string& help) {
+    app_.add_flag("--" + flag, value, help)
+        ->envname(EnvironmentName(flag))
+        ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+  }
+
  private:
   CLI::App& app_;
 };
@@ -72,13 +79,22 @@ CLI::Validator ByteSize() {
 }
 
 void DeclareModelFlags(Flags& flags, ServerConfig& config) {
-  flags.Add("model", config.model, "The model: a .gguf file")->required();
+  flags
+      .Add("model", config.model,
+           "The model: a .gguf file, a folder with config.json and safetensors, or random:NAME (noise, for measuring)")
+      ->required();
   flags.Add("served-model-name", config.served_model_name, "The name that clients see", "the model's own");
-  flags.Choice("device", config.device, {"auto", "cpu", "cuda"}, "Where the model runs");
-  flags.Choice("dtype", config.dtype, {"auto", "int8", "int16", "float32"},
-               "Activations that meet quantised weights; auto: int16, as good as float32; int8 reads prompts faster");
-  flags.Choice("kv-cache-dtype", config.kv_cache_dtype, {"auto", "float16", "float32"},
-               "Type of cached keys and values; auto: float32 with --dtype float32, else float16");
+  flags.Choice("device", config.device, {"auto", "cpu", "cuda"}, "Where the model runs; auto: CUDA if it can");
+  flags.Choice(
+      "dtype", config.dtype, {"auto", "bfloat16", "float16", "int8", "int16", "float32"},
+      "Activations of the linear layers. CUDA: bfloat16 (auto) or float16. CPU: int16 (auto), as good as float32; "
+      "int8, which reads prompts faster; float32");
+  flags.Choice("kv-cache-dtype", config.kv_cache_dtype, {"auto", "bfloat16", "float16", "float32"},
+               "Type of cached keys and values. CUDA: bfloat16. CPU: float32 with --dtype float32, else float16");
+  flags.Switch("deterministic", config.deterministic,
+               "A session's tokens are the same whatever runs beside it; slower on CUDA, always so on the CPU");
+  flags.Add("gpu-memory-utilization", config.gpu_memory_utilization,
+            "Share of the device's memory for weights, work space and caches together; CUDA only");
   flags.Add("chat-template", config.chat_template,
             absl::StrCat("The chat template: a file of Jinja, a built-in one (", BuiltinTemplateNames(), "), or none"),
             "the model's own");
@@ -101,8 +117,9 @@ void DeclareCacheFlags(Flags& flags, ServerConfig& config) {
   flags.Add("ema-decay", geometry.ema_decay, "Decay of attention scores per token");
   flags.Choice("score-reduction", geometry.score_reduction, {"mean", "max"}, "Of attention over the heads of a group");
   flags
-      .Add("cache-memory-bytes", config.cache_memory_bytes, "Memory for all caches (MiB and GiB are understood)",
-           "a quarter of the free memory")
+      .Add("cache-memory-bytes", config.cache_memory_bytes,
+           "Memory for all caches at most (MiB and GiB are understood)",
+           "what --gpu-memory-utilization leaves, CPU: a quarter of the free memory")
       ->transform(ByteSize());
 }
 
@@ -110,9 +127,9 @@ void DeclareServingFlags(Flags& flags, ServerConfig& config, std::string& reflec
   flags.Add("host", config.host, "Address to listen on");
   flags.Add("port", config.port, "Port to listen on; 0: any free one, which is printed");
   flags.Choice("reflection", reflection, {"on", "off"}, "gRPC server reflection");
-  flags.Add("max-num-seqs", config.max_num_seqs, "Turns that run together");
+  flags.Add("max-num-seqs", config.max_num_seqs, "Turns that run together", "64, CPU: 16");
   flags.Add("max-num-sessions", config.max_num_sessions, "Sessions at most; fewer when memory ends");
-  flags.Add("max-num-batched-tokens", config.max_num_batched_tokens, "Tokens of one step");
+  flags.Add("max-num-batched-tokens", config.max_num_batched_tokens, "Tokens of one step", "2048, CPU: 64");
   flags.Add("max-num-queued-reqs", config.max_num_queued_reqs, "Turns that wait at most");
   flags.Add("session-ttl", config.session_ttl, "Seconds until an unused session expires; 0: never");
   flags.Add("default-max-tokens", config.default_max_tokens, "max_tokens of a request that does not set it");
@@ -141,6 +158,8 @@ absl::Status CheckGiven(const CLI::App& app, const ServerConfig& config) {
                {"sinks", geometry.num_sinks, 0},
                {"stride", geometry.stride, 1},
                {"selection-group", geometry.selection_group, 1},
+               {"max-num-seqs", config.max_num_seqs, 1},
+               {"max-num-batched-tokens", config.max_num_batched_tokens, 1},
                {"cache-memory-bytes", config.cache_memory_bytes, 1}};
   for (const auto& [flag, value, low] : flags) {
     if (app.count(absl::StrCat("--", flag)) > 0 && value < low) {
@@ -175,9 +194,9 @@ absl::Status ServerConfig::Validate() const {
   } ranges[] = {
       {"port", port, 0, 65535},
       {"threads", threads, 0, 1024},
-      {"max-num-seqs", max_num_seqs, 1, 4096},
+      {"max-num-seqs", max_num_seqs, 0, 4096},
       {"max-num-sessions", max_num_sessions, 1, 1'000'000},
-      {"max-num-batched-tokens", max_num_batched_tokens, 1, 65536},
+      {"max-num-batched-tokens", max_num_batched_tokens, 0, 65536},
       {"max-num-queued-reqs", max_num_queued_reqs, 1, 1'000'000},
       {"cache-memory-bytes", cache_memory_bytes, 0, int64_t{1} << 60},
       {"session-ttl", session_ttl, 0, int64_t{100} * 365 * 86400},
@@ -192,16 +211,19 @@ absl::Status ServerConfig::Validate() const {
   }
   if (model.empty()) return Bad("model", "is empty");
   if (host.empty()) return Bad("host", "is empty");
-  if (max_num_batched_tokens < max_num_seqs) {
-    return Bad("max-num-batched-tokens", absl::StrCat(max_num_batched_tokens, " is less than --max-num-seqs (",
-                                                      max_num_seqs, "): a step could not serve every turn"));
+  if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
+    return Bad("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
   }
   if (!geometry.sub_cache_tokens.empty() && (geometry.cache_tokens != 0 || geometry.num_sub_caches != 0)) {
     return Bad("sub-cache-tokens",
                "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
                "other");
   }
-  return absl::OkStatus();
+  // With auto, flags that suit one of the devices may turn out to be right.
+  const absl::Status cpu = ConfigureDevice(*this, Device::kCpu).status();
+  const absl::Status cuda = ConfigureDevice(*this, Device::kCuda).status();
+  if (device == "auto") return cpu.ok() || cuda.ok() ? absl::OkStatus() : cpu;
+  return device == "cpu" ? cpu : cuda;
 }
 
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
@@ -238,6 +260,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
     return parsed;
   }
   config.reflection = reflection == "on";
+  config.gpu_memory_utilization_given = app.count("--gpu-memory-utilization") > 0;
   absl::Status status = CheckGiven(app, config);
   if (status.ok()) status = config.Validate();
   if (!status.ok()) {

@@ -21,12 +21,15 @@ struct ServerConfig {
   std::string device = "auto";
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
+  bool deterministic = false;
+  double gpu_memory_utilization = 0.9;
+  bool gpu_memory_utilization_given = false;
   GeometryOptions geometry;
-  int64_t max_num_seqs = 16;
+  int64_t max_num_seqs = 0;  // 0: the device's default
   int64_t max_num_sessions = 1024;
-  int64_t max_num_batched_tokens = 64;
+  int64_t max_num_batched_tokens = 0;  // 0: the device's default
   int64_t max_num_queued_reqs = 256;
-  int64_t cache_memory_bytes = 0;  // 0: a quarter of the free memory
+  int64_t cache_memory_bytes = 0;  // 0: a quarter of the free memory; on CUDA what --gpu-memory-utilization leaves
   int64_t session_ttl = 0;         // seconds; 0: never
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
@@ -35,9 +38,9 @@ struct ServerConfig {
   std::string chat_template;  // a file, a built-in name, "none"; "": the model's
   int64_t threads = 0;        // 0: one per hardware thread
 
-  // Ranges, and flags against each other. An ExitError (kConfig) that names the flag.
+  // Ranges, and flags against each other and against the device, as far as it is named. An ExitError (kConfig) that
+  // names the flag.
   absl::Status Validate() const;
-  bool float32() const { return dtype == "float32"; }
 };
 
 // What main does next: serve, or print and leave.

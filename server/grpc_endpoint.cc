@@ -56,9 +56,9 @@ GrpcEndpoint::GrpcEndpoint(const EndpointOptions& options)
 absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const EndpointOptions& options, Served served) {
   EnablePlugins();
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint(options));
-  endpoint->service_ = std::make_unique<CascadeService>(ServiceContext{served.engine, served.tokenizer,
-                                                                       served.chat_template, std::move(served.info),
-                                                                       endpoint->dispatcher_, endpoint->workers_, endpoint->streams_});
+  endpoint->service_ = std::make_unique<CascadeService>(
+      ServiceContext{served.engine, served.tokenizer, served.chat_template, std::move(served.info),
+                     endpoint->dispatcher_, endpoint->workers_, endpoint->streams_});
   const std::string address = JoinAddress(options.host, options.port);
   grpc::ServerBuilder builder;
   // Without this a second server on the same port would start and silently take half of the calls.
@@ -73,9 +73,8 @@ absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const Endpoint
   builder.RegisterService(endpoint->service_.get());
   endpoint->server_ = builder.BuildAndStart();
   if (endpoint->server_ == nullptr || endpoint->port_ == 0) {
-    return ExitError(ExitCode::kPortInUse,
-                     absl::StrCat("--host, --port: cannot listen on ", address,
-                                  "; it is in use, not allowed or no address of this machine"));
+    return ExitError(ExitCode::kPortInUse, absl::StrCat("--host, --port: cannot listen on ", address,
+                                                        "; it is in use, not allowed or no address of this machine"));
   }
   endpoint->server_->GetHealthCheckService()->SetServingStatus("liveness", true);
   endpoint->SetReady(true);
@@ -91,6 +90,8 @@ void GrpcEndpoint::SetReady(bool ready) {
   health->SetServingStatus("", ready);
   health->SetServingStatus("readiness", ready);
 }
+
+void GrpcEndpoint::SetFaulty() { server_->GetHealthCheckService()->Shutdown(); }
 
 void GrpcEndpoint::Stop(std::chrono::milliseconds grace) {
   if (server_ == nullptr) return;

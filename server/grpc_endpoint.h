@@ -27,7 +27,7 @@ struct Served {
   v1::ServerInfo info;
 };
 
-// Used by one thread; calls come on gRPC's.
+// Used by one thread unless a method says otherwise; calls come on gRPC's.
 class GrpcEndpoint {
  public:
   // Listens, and is ready when this returns. An ExitError (kPortInUse) when it cannot listen there.
@@ -40,6 +40,8 @@ class GrpcEndpoint {
 
   // Readiness for load balancers ("" and "readiness"); "liveness" stays as long as the process serves.
   void SetReady(bool ready);
+  // Neither ready nor alive from now on, whatever SetReady says later. Any thread.
+  void SetFaulty();
   // Running streams get until `grace` from now to send what they have; then all calls are cut, connections closed.
   // Idempotent.
   void Stop(std::chrono::milliseconds grace);

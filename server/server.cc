@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <string>
+#include <thread>
 #include <utility>
 
 namespace cascade {
@@ -10,12 +12,15 @@ namespace {
 constexpr std::chrono::seconds kStatisticsPeriod{5};
 // What calls get to deliver their last message after the engine is done.
 constexpr std::chrono::seconds kDeliveryGrace{5};
+// The same after a fault, which must end the process within five seconds.
+constexpr std::chrono::seconds kFaultGrace{2};
+constexpr std::chrono::milliseconds kWatchersGrace{200};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config) {
-  std::unique_ptr<Server> server(new Server(config));
-  auto stack = BuildServingStack(config);
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config, std::function<void()> on_fault) {
+  std::unique_ptr<Server> server(new Server(config, std::move(on_fault)));
+  auto stack = BuildServingStack(config, [raw = server.get()](absl::Status cause) { raw->OnDeviceFault(cause); });
   if (!stack.ok()) return stack.status();
   server->stack_ = *std::move(stack);
   ServingStack& built = *server->stack_;
@@ -24,8 +29,29 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
                                       Served{*built.engine, *built.tokenizer, built.chat_template.get(), built.info});
   if (!endpoint.ok()) return endpoint.status();
   server->endpoint_ = *std::move(endpoint);
+  {
+    MutexLock lock(server->mutex_);
+    server->listening_ = server->endpoint_.get();
+    if (server->faulty_) server->endpoint_->SetFaulty();
+  }
   spdlog::info("ready: listening on {}", server->endpoint_->address());
   return server;
+}
+
+void Server::OnDeviceFault(const absl::Status& cause) {
+  spdlog::critical("the device has failed: {}", std::string(cause.message()));
+  {
+    MutexLock lock(mutex_);
+    faulty_ = true;
+    if (listening_ != nullptr) listening_->SetFaulty();
+  }
+  on_fault_();
+}
+
+void Server::Fail() {
+  // Who watches our health is told by other threads; nothing says when it has been.
+  std::this_thread::sleep_for(kWatchersGrace);
+  endpoint_->Stop(kFaultGrace);
 }
 
 ExitCode Server::Drain() {
@@ -38,7 +64,14 @@ ExitCode Server::Drain() {
   const SteadyTime deadline = std::chrono::steady_clock::now() + std::chrono::seconds(config_.drain_timeout);
   engine.Drain(deadline);
   const bool cut = turns > 0 && std::chrono::steady_clock::now() >= deadline;
+  bool faulty;
+  {
+    MutexLock lock(mutex_);
+    faulty = faulty_;
+    listening_ = nullptr;
+  }
   endpoint_->Stop(kDeliveryGrace);
+  if (faulty) return ExitCode::kFault;
   if (cut) spdlog::warn("drain timed out; running turns were cut");
   spdlog::info("stopped");
   return cut ? ExitCode::kDrainTimedOut : ExitCode::kOk;

@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu_backend.h"
-#include "kernels/cuda_backend.h"
+#include "engine/model/random_model.h"
+#include "kernels/base/check.h"
 #include "server/capacity.h"
 #include "server/chat_template_choice.h"
 #include "server/convert.h"
+#include "server/load_progress.h"
+#include "server/open_device.h"
 #include "server/version.h"
 
 namespace cascade {
@@ -21,45 +23,50 @@ constexpr double kMiB = 1024.0 * 1024.0;
 
 std::string Text(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
-kernels::Activations ActivationsOf(const ServerConfig& config) {
-  if (config.dtype == "int8") return kernels::Activations::kInt8;
-  return config.float32() ? kernels::Activations::kFloat32 : kernels::Activations::kInt16;
-}
-
-absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const ServerConfig& config) {
-  const bool cuda = config.device == "cuda" || (config.device == "auto" && kernels::CudaDeviceCount() > 0);
-  absl::StatusOr<std::unique_ptr<kernels::Backend>> backend =
-      cuda ? kernels::CreateCudaBackend()
-           : kernels::CreateCpuBackend({static_cast<int>(config.threads), ActivationsOf(config)});
-  if (backend.ok()) return backend;
-  return ExitError(ExitCode::kDevice, absl::StrCat("--device ", config.device, ": ", Text(backend.status())));
-}
-
-kernels::DType CacheType(const ServerConfig& config) {
-  const bool wide = config.kv_cache_dtype == "float32" || (config.kv_cache_dtype == "auto" && config.float32());
-  return wide ? kernels::DType::kF32 : kernels::DType::kF16;
-}
-
 // kModel for what the file says, kConfig for what the operator chose, kDevice for what the machine has not.
-absl::StatusOr<std::unique_ptr<Llama>> LoadModel(const ModelSource& source, const CascadeGeometry& geometry,
-                                                 kernels::DType kv_type, int num_slots, int max_rows,
-                                                 kernels::Backend& backend) {
-  auto model = Llama::Create(source, geometry, kv_type, num_slots, max_rows, backend);
-  if (model.ok()) return model;
-  const ExitCode code = absl::IsResourceExhausted(model.status()) ? ExitCode::kDevice : ExitCode::kModel;
-  return ExitError(code, absl::StrCat("the model cannot be loaded: ", Text(model.status())));
+absl::Status ModelError(const absl::Status& status) {
+  const ExitCode code = absl::IsResourceExhausted(status) ? ExitCode::kDevice : ExitCode::kModel;
+  return ExitError(code, absl::StrCat("the model cannot be loaded: ", Text(status)));
 }
 
-EngineOptions ToEngineOptions(const ServerConfig& config, const ModelConfig& model, const CascadeGeometry& geometry,
-                              int num_slots, size_t bytes_per_slot) {
+absl::Status CacheError(const absl::Status& status) {
+  const ExitCode code = absl::IsResourceExhausted(status) ? ExitCode::kDevice : ExitCode::kConfig;
+  return ExitError(code, absl::StrCat("the caches cannot be made: ", Text(status)));
+}
+
+absl::StatusOr<std::unique_ptr<Llama>> LoadModel(const ModelSource& source, int max_rows, kernels::Backend& backend) {
+  LoadProgress progress(source.config().weight_bytes, Clock::Real());
+  auto model = Llama::Load(source, max_rows, backend, [&](int64_t bytes) {
+    if (const auto line = progress.Update(bytes); line.has_value()) spdlog::info("{}", *line);
+  });
+  if (!model.ok()) return ModelError(model.status());
+  return model;
+}
+
+int64_t HostCacheMemory(const ServerConfig& config) {
+  return config.cache_memory_bytes > 0 ? config.cache_memory_bytes : AvailableMemoryBytes() / 4;
+}
+
+// Called when weights and activations are in the device's memory.
+absl::StatusOr<int> CountDeviceSlots(const ServerConfig& config, const DeviceConfig& device,
+                                     const kernels::CacheShape& shape, int64_t model_bytes, kernels::Backend& backend) {
+  const auto room = backend.CacheMemory(shape, device.max_num_batched_tokens, config.gpu_memory_utilization);
+  if (!room.ok()) return CacheError(room.status());
+  CASCADE_CHECK(room->has_value());
+  return PlanDeviceSlots({**room, config.gpu_memory_utilization, model_bytes}, config.cache_memory_bytes,
+                         backend.CacheBytesPerSlot(shape), config.max_num_sessions);
+}
+
+EngineOptions ToEngineOptions(const ServerConfig& config, const DeviceConfig& device, const ModelConfig& model,
+                              const CascadeGeometry& geometry, int num_slots, size_t bytes_per_slot) {
   EngineOptions options;
   options.geometry = geometry;
   options.num_slots = num_slots;
   options.cache_bytes_per_slot = bytes_per_slot;
   options.num_layers = model.num_layers;
   options.num_kv_heads = model.num_kv_heads;
-  options.max_num_seqs = static_cast<int>(std::min<int64_t>(config.max_num_seqs, num_slots));
-  options.max_num_batched_tokens = static_cast<int>(config.max_num_batched_tokens);
+  options.max_num_seqs = std::min(device.max_num_seqs, num_slots);
+  options.max_num_batched_tokens = device.max_num_batched_tokens;
   options.max_num_queued_requests = static_cast<int>(config.max_num_queued_reqs);
   options.default_max_tokens = config.default_max_tokens;
   options.max_prompt_bytes = config.max_prompt_bytes;
@@ -67,8 +74,8 @@ EngineOptions ToEngineOptions(const ServerConfig& config, const ModelConfig& mod
   return options;
 }
 
-v1::ServerInfo MakeInfo(const ServerConfig& config, const ModelConfig& model, const EngineOptions& options,
-                        kernels::DType kv_type, const ServingStack& stack) {
+v1::ServerInfo MakeInfo(const ServerConfig& config, const DeviceConfig& device, const ModelConfig& model,
+                        const EngineOptions& options, const ServingStack& stack) {
   v1::ServerInfo info;
   info.set_version(kVersion);
   info.set_model(config.served_model_name.empty() ? model.name : config.served_model_name);
@@ -79,8 +86,8 @@ v1::ServerInfo MakeInfo(const ServerConfig& config, const ModelConfig& model, co
   info.set_num_kv_heads(model.num_kv_heads);
   info.set_max_position_embeddings(model.max_positions);
   info.set_device(stack.backend->Description());
-  info.set_dtype(config.dtype == "auto" ? "int16" : config.dtype);
-  info.set_kv_cache_dtype(kv_type == kernels::DType::kF32 ? "float32" : "float16");
+  info.set_dtype(device.dtype);
+  info.set_kv_cache_dtype(device.kv_cache_dtype());
   *info.mutable_geometry() = ToWire(options.geometry);
   info.set_session_bytes(static_cast<int64_t>(options.cache_bytes_per_slot));
   info.set_model_bytes(model.weight_bytes);
@@ -106,47 +113,63 @@ void LogStack(const v1::ServerInfo& info, const CascadeGeometry& geometry) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config) {
+absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config,
+                                                                std::function<void(absl::Status)> on_device_fault) {
   auto stack = std::make_unique<ServingStack>();
 
-  auto backend = OpenDevice(config);
-  if (!backend.ok()) return backend.status();
-  stack->backend = *std::move(backend);
+  auto device = OpenDevice(config);
+  if (!device.ok()) return device.status();
+  stack->backend = std::move(device->backend);
+  const bool cuda = device->config.device == Device::kCuda;
 
   // The weights are copied in another layout, so the file is unmapped at the end of this function.
-  const auto source = OpenModel(config.model);
+  const auto source = OpenModel(config.model, cuda ? RandomWeights::kOnDevice : RandomWeights::kInHost);
   if (!source.ok()) return ExitError(ExitCode::kModel, absl::StrCat("--model: ", Text(source.status())));
   const ModelConfig& model_config = (*source)->config();
+  if (IsRandomModel(config.model)) spdlog::warn("random weights: answers are noise");
 
   auto tokenizer = CreateTokenizer((*source)->vocabulary());
   if (!tokenizer.ok()) {
     return ExitError(ExitCode::kModel, absl::StrCat("--model: ", config.model, ": ", Text(tokenizer.status())));
   }
   stack->tokenizer = *std::move(tokenizer);
-  auto chat_template = OpenChatTemplate(config.chat_template, (*source)->chat_template(), *stack->tokenizer,
-                                        Clock::Real());
+  auto chat_template =
+      OpenChatTemplate(config.chat_template, (*source)->chat_template(), *stack->tokenizer, Clock::Real());
   if (!chat_template.ok()) return chat_template.status();
   stack->chat_template = *std::move(chat_template);
 
   const auto geometry = MakeModelGeometry(config.geometry, model_config);
   if (!geometry.ok()) return ExitError(ExitCode::kConfig, Text(geometry.status()));
-  const kernels::DType kv_type = CacheType(config);
-  const size_t slot_bytes = stack->backend->CacheBytesPerSlot(MakeCacheShape(model_config, *geometry, kv_type));
-  const int64_t memory = config.cache_memory_bytes > 0 ? config.cache_memory_bytes : AvailableMemoryBytes() / 4;
-  const auto num_slots = PlanSlots(memory, slot_bytes, config.max_num_sessions);
+  const kernels::CacheShape shape = MakeCacheShape(model_config, *geometry, device->config.kv_type);
+  const size_t slot_bytes = stack->backend->CacheBytesPerSlot(shape);
+  // Host memory is planned before the weights, which take long; device memory after them, by what they leave.
+  absl::StatusOr<int> num_slots = 0;
+  if (!cuda) num_slots = PlanSlots(HostCacheMemory(config), slot_bytes, config.max_num_sessions);
   if (!num_slots.ok()) return num_slots.status();
 
-  auto model = LoadModel(**source, *geometry, kv_type, *num_slots,
-                         static_cast<int>(config.max_num_batched_tokens), *stack->backend);
+  auto model = LoadModel(**source, device->config.max_num_batched_tokens, *stack->backend);
   if (!model.ok()) return model.status();
   stack->model = *std::move(model);
+  if (cuda) {
+    num_slots = CountDeviceSlots(config, device->config, shape, model_config.weight_bytes, *stack->backend);
+  }
+  if (!num_slots.ok()) return num_slots.status();
+  if (absl::Status status = stack->model->CreateCaches(*geometry, device->config.kv_type, *num_slots); !status.ok()) {
+    return CacheError(status);
+  }
 
-  const EngineOptions options = ToEngineOptions(config, model_config, *geometry, *num_slots, slot_bytes);
+  EngineOptions options = ToEngineOptions(config, device->config, model_config, *geometry, *num_slots, slot_bytes);
+  options.on_device_fault = std::move(on_device_fault);
+  stack->model->SetEndIds(stack->tokenizer->end_ids());
+  if (absl::Status status = stack->model->WarmUp(*geometry, options.max_num_seqs, stack->tokenizer->vocabulary_size());
+      !status.ok()) {
+    return ExitError(ExitCode::kDevice, absl::StrCat("the first steps failed: ", Text(status)));
+  }
   auto engine = Engine::Create(options, *stack->model, *stack->tokenizer, stack->chat_template.get(), Clock::Real(),
                                RandomSource::System());
   if (!engine.ok()) return ExitError(ExitCode::kConfig, Text(engine.status()));
   stack->engine = *std::move(engine);
-  stack->info = MakeInfo(config, model_config, options, kv_type, *stack);
+  stack->info = MakeInfo(config, device->config, model_config, options, *stack);
   LogStack(stack->info, *geometry);
   return stack;
 }

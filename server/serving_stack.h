@@ -1,8 +1,8 @@
 // From a checked configuration to a running engine: device, model, tokenizer, template, geometry, caches, engine.
 #pragma once
 
+#include <functional>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "cascade/v1/cascade.pb.h"
@@ -22,7 +22,9 @@ struct ServingStack {
   v1::ServerInfo info;  // sessions_free is left to the calls
 };
 
-// Opens everything and logs what it is. ExitErrors: kDevice, kModel, kConfig.
-absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config);
+// Opens everything and logs what it is. `on_device_fault` (may be null): EngineOptions. ExitErrors: kDevice, kModel,
+// kConfig.
+absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config,
+                                                                std::function<void(absl::Status)> on_device_fault);
 
 }  // namespace cascade

@@ -140,6 +140,12 @@ kernels::Close CascadePlan::CloseStride(std::vector<kernels::CloseMove>& moves) 
   return close;
 }
 
+void CascadePlan::Follow(int count) {
+  Advance(count);
+  std::vector<kernels::CloseMove> moves;
+  if (StrideIsFull()) CloseStride(moves);
+}
+
 std::vector<HeldToken> HeldTokens(const CascadeGeometry& geometry, const CascadePlan& plan,
                                   const kernels::HeadContents& contents) {
   std::vector<HeldToken> held;

@@ -36,6 +36,8 @@ class CascadePlan {
   bool StrideIsFull() const { return open_ == geometry_->stride; }
   // Closes the full stride: fills `moves`, in the order of their execution, and moves on to the state after.
   kernels::Close CloseStride(std::vector<kernels::CloseMove>& moves);
+  // Advance, and CloseStride if that fills it: where the moves were made already.
+  void Follow(int count);
 
  private:
   const CascadeGeometry* geometry_;

@@ -14,6 +14,7 @@ namespace cascade {
 
 using kernels::HostWeight;
 using kernels::LinearTarget;
+using kernels::Precision;
 using kernels::TensorView;
 using kernels::WeightId;
 
@@ -23,12 +24,24 @@ constexpr int kLogitRows = 64;
 
 using LoadedWeights = std::unordered_map<std::string, WeightId>;
 
+// To how many rows a recorded step is padded: few sizes, because each has its recording, but close ones, because rows
+// cost time.
+int64_t PaddedRows(int64_t rows) {
+  constexpr int64_t kSizes[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128};
+  for (const int64_t size : kSizes) {
+    if (rows <= size) return size;
+  }
+  return (rows + 31) / 32 * 32;
+}
+
 // All weights of the architecture, one after the other: while one is packed the disk reads the next (1.3 GB that are
 // not in the page cache: 3 s, which is what reading them takes, against 10 s without), and what has been packed leaves
 // memory, so that a model is not there twice.
-absl::StatusOr<LoadedWeights> LoadWeights(const ModelSource& source, kernels::Backend& backend) {
+absl::StatusOr<LoadedWeights> LoadWeights(const ModelSource& source, kernels::Backend& backend,
+                                          const std::function<void(int64_t)>& progress) {
   const std::vector<ExpectedWeight> expected = ExpectedWeights(source.config());
   LoadedWeights loaded;
+  int64_t bytes = 0;
   for (size_t i = 0; i < expected.size(); ++i) {
     const std::string& name = expected[i].name;
     if (i + 1 < expected.size()) source.PrefetchWeight(expected[i + 1].name);
@@ -38,6 +51,8 @@ absl::StatusOr<LoadedWeights> LoadWeights(const ModelSource& source, kernels::Ba
     if (!id.ok()) return absl::Status(id.status().code(), absl::StrCat(name, ": ", id.status().message()));
     source.ReleaseWeight(name);
     loaded.emplace(name, *id);
+    bytes += static_cast<int64_t>(kernels::RowBytes(weight->type, weight->cols)) * weight->rows;
+    if (progress != nullptr) progress(bytes);
   }
   return loaded;
 }
@@ -64,6 +79,11 @@ struct Llama::Activations {
   TensorView picked;    // [min(R, 64), hidden]
   TensorView logits;    // [min(R, 64), vocabulary]
 };
+
+absl::Status Model::Forward(const ForwardBatch& batch, ForwardResult& result) {
+  if (absl::Status status = Launch(batch); !status.ok()) return status;
+  return Collect(result);
+}
 
 absl::StatusOr<CascadeGeometry> MakeModelGeometry(const GeometryOptions& options, const ModelConfig& config) {
   absl::StatusOr<CascadeGeometry> geometry = MakeGeometry(options, config.max_positions);
@@ -102,10 +122,18 @@ Llama::~Llama() = default;
 absl::StatusOr<std::unique_ptr<Llama>> Llama::Create(const ModelSource& source, const CascadeGeometry& geometry,
                                                      kernels::DType kv_type, int num_slots, int max_rows,
                                                      kernels::Backend& backend) {
+  absl::StatusOr<std::unique_ptr<Llama>> llama = Load(source, max_rows, backend);
+  if (!llama.ok()) return llama;
+  if (absl::Status status = (*llama)->CreateCaches(geometry, kv_type, num_slots); !status.ok()) return status;
+  return llama;
+}
+
+absl::StatusOr<std::unique_ptr<Llama>> Llama::Load(const ModelSource& source, int max_rows, kernels::Backend& backend,
+                                                   const std::function<void(int64_t)>& progress) {
   const ModelConfig& config = source.config();
   auto llama = std::unique_ptr<Llama>(new Llama(config, backend));
 
-  absl::StatusOr<LoadedWeights> loaded = LoadWeights(source, backend);
+  absl::StatusOr<LoadedWeights> loaded = LoadWeights(source, backend, progress);
   if (!loaded.ok()) return loaded.status();
   Weights& w = *llama->weights_;
   w.token_embd = loaded->at("token_embd.weight");
@@ -132,9 +160,9 @@ absl::StatusOr<std::unique_ptr<Llama>> Llama::Create(const ModelSource& source, 
   }
 
   absl::Status status;
-  const auto allocate = [&](int64_t rows, int64_t cols, TensorView& view) {
+  const auto allocate = [&](int64_t rows, int64_t cols, Precision precision, TensorView& view) {
     if (!status.ok()) return;
-    absl::StatusOr<TensorView> allocated = backend.Allocate(rows, cols);
+    absl::StatusOr<TensorView> allocated = backend.Allocate(rows, cols, precision);
     if (!allocated.ok()) {
       status = allocated.status();
       return;
@@ -145,81 +173,146 @@ absl::StatusOr<std::unique_ptr<Llama>> Llama::Create(const ModelSource& source, 
   const int64_t q_width = int64_t{config.num_heads} * config.head_dim;
   const int64_t kv_width = int64_t{config.num_kv_heads} * config.head_dim;
   const int logit_rows = std::min(max_rows, kLogitRows);
-  allocate(max_rows, config.hidden, act.x);
-  allocate(max_rows, config.hidden, act.h);
-  allocate(max_rows, q_width, act.q);
-  allocate(max_rows, q_width, act.a);
-  allocate(max_rows, kv_width, act.k);
-  allocate(max_rows, kv_width, act.v);
-  allocate(max_rows, config.ffn, act.gate);
-  allocate(max_rows, config.ffn, act.up);
-  allocate(logit_rows, config.hidden, act.picked);
-  allocate(logit_rows, config.vocabulary, act.logits);
+  allocate(max_rows, config.hidden, Precision::kFull, act.x);
+  allocate(max_rows, config.hidden, Precision::kCompute, act.h);
+  allocate(max_rows, q_width, Precision::kCompute, act.q);
+  allocate(max_rows, q_width, Precision::kCompute, act.a);
+  allocate(max_rows, kv_width, Precision::kCompute, act.k);
+  allocate(max_rows, kv_width, Precision::kCompute, act.v);
+  allocate(max_rows, config.ffn, Precision::kCompute, act.gate);
+  allocate(max_rows, config.ffn, Precision::kCompute, act.up);
+  allocate(logit_rows, config.hidden, Precision::kFull, act.picked);
+  allocate(logit_rows, config.vocabulary, Precision::kFull, act.logits);
   if (!status.ok()) return status;
-
-  if (status = backend.CreateCaches(MakeCacheShape(config, geometry, kv_type), num_slots, max_rows); !status.ok()) {
-    return status;
-  }
   return llama;
 }
 
-int Llama::vocabulary() const { return config_.vocabulary; }
+absl::Status Llama::CreateCaches(const CascadeGeometry& geometry, kernels::DType kv_type, int num_slots) {
+  return backend_.CreateCaches(MakeCacheShape(config_, geometry, kv_type), num_slots,
+                               static_cast<int>(activations_->x.rows));
+}
 
-absl::Status Llama::Forward(const ForwardBatch& batch, ForwardResult& result) {
-  const Weights& w = *weights_;
+int Llama::vocabulary() const { return config_.vocabulary; }
+void Llama::SetEndIds(std::span<const int32_t> ids) {
+  // Recorded steps refer to what the back end made of them.
+  if (recorded_vocabulary_ != 0 && std::equal(ids.begin(), ids.end(), end_ids_.begin(), end_ids_.end())) return;
+  CASCADE_CHECK(recorded_vocabulary_ == 0);
+  end_ids_.assign(ids.begin(), ids.end());
+  backend_.SetEndIds(ids);
+}
+int64_t Llama::max_rows() const { return activations_->x.rows; }
+int Llama::max_steps_in_flight() const { return backend_.max_steps_in_flight(); }
+
+absl::Status Llama::Launch(const ForwardBatch& batch) {
   const int64_t rows = static_cast<int64_t>(batch.ids.size());
   CASCADE_CHECK(rows >= 1 && rows <= activations_->x.rows);
+  CASCADE_CHECK(batch.samples.size() == batch.sample_rows.size());
+  CASCADE_CHECK(static_cast<int>(results_.size()) < max_steps_in_flight());
+  ForwardResult& result = results_.emplace_back();
+  const int recording = RecordingOf(batch);
+
+  backend_.BeginStep({.slices = batch.slices, .ids = batch.ids, .samples = batch.samples});
+  if (backend_.BeginOps(recording)) {
+    if (recording >= 0) {
+      recorded_vocabulary_ = batch.vocabulary;
+      RunLayers(recording);
+      SampleAll(recording, batch.vocabulary);
+    } else {
+      RunLayers(rows);
+      RunOutputs(batch, result);
+    }
+    backend_.EndOps();
+  }
+  if (!batch.closes.empty()) backend_.CloseStrides(batch.closes);
+  backend_.EndStep();
+  return absl::OkStatus();
+}
+
+absl::Status Llama::Collect(ForwardResult& result) {
+  CASCADE_CHECK(!results_.empty());
+  result = std::move(results_.front());  // vectors keep their memory
+  results_.pop_front();
+  return backend_.WaitStep(result.sampled);
+}
+
+int Llama::RecordingOf(const ForwardBatch& batch) const {
+  const int64_t rows = static_cast<int64_t>(batch.ids.size());
+  if (max_steps_in_flight() < 2 || !batch.score_rows.empty() || !batch.logit_rows.empty()) return -1;
+  if (static_cast<int64_t>(batch.slices.size()) != rows || static_cast<int64_t>(batch.sample_rows.size()) != rows) {
+    return -1;
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    if (batch.sample_rows[row] != row) return -1;
+  }
+  if (recorded_vocabulary_ != 0 && recorded_vocabulary_ != batch.vocabulary) return -1;
+  return RecordedRows(rows);
+}
+
+int Llama::RecordedRows(int64_t rows) const {
+  return static_cast<int>(std::min(PaddedRows(rows), activations_->x.rows));
+}
+
+void Llama::RunLayers(int64_t rows) {
+  const Weights& w = *weights_;
   const TensorView x = activations_->x.Rows(rows), h = activations_->h.Rows(rows);
   const TensorView q = activations_->q.Rows(rows), k = activations_->k.Rows(rows), v = activations_->v.Rows(rows);
   const TensorView a = activations_->a.Rows(rows);
   const TensorView gate = activations_->gate.Rows(rows), up = activations_->up.Rows(rows);
-  const auto linear = [&](TensorView in, std::initializer_list<LinearTarget> targets) {
-    backend_.Linear(in, std::span<const LinearTarget>(targets.begin(), targets.size()));
-  };
-
-  backend_.BeginStep(batch.slices);
-  backend_.Embed(w.token_embd, batch.ids, x);
+  backend_.Embed(w.token_embd, x);
   for (int i = 0; i < config_.num_layers; ++i) {
     const Layer& layer = w.layers[i];
-    backend_.RmsNorm(x, layer.attn_norm, config_.rms_eps, h);
-    linear(h, {{layer.q, q, /*accumulate=*/false, layer.q_bias},
-               {layer.k, k, /*accumulate=*/false, layer.k_bias},
-               {layer.v, v, /*accumulate=*/false, layer.v_bias}});
-    backend_.AppendKv(i, k, v);
-    backend_.Attend(i, q, a);
-    linear(a, {{layer.attn_output, x, /*accumulate=*/true}});
-
-    backend_.RmsNorm(x, layer.ffn_norm, config_.rms_eps, h);
-    linear(h, {{layer.ffn_gate, gate}, {layer.ffn_up, up}});
-    backend_.SiluMul(gate, up);
-    linear(gate, {{layer.ffn_down, x, /*accumulate=*/true}});
+    const LinearTarget qkv[] = {{layer.q, q, /*accumulate=*/false, layer.q_bias},
+                                {layer.k, k, /*accumulate=*/false, layer.k_bias},
+                                {layer.v, v, /*accumulate=*/false, layer.v_bias}};
+    const LinearTarget attn_output = {layer.attn_output, x, /*accumulate=*/true};
+    const LinearTarget ffn_down = {layer.ffn_down, x, /*accumulate=*/true};
+    backend_.NormLinear(x, layer.attn_norm, config_.rms_eps, h, qkv);
+    backend_.AppendAndAttend(i, q, k, v, a);
+    backend_.Linear(a, {&attn_output, 1});
+    backend_.GatedNormLinear(x, layer.ffn_norm, config_.rms_eps, h, layer.ffn_gate, layer.ffn_up, gate, up);
+    backend_.Linear(gate, {&ffn_down, 1});
   }
+}
 
+TensorView Llama::LogitsOf(TensorView x) {
+  const TensorView logits = activations_->logits.Rows(x.rows);
+  const LinearTarget output = {weights_->output, logits};
+  backend_.NormLinear(x, weights_->output_norm, config_.rms_eps, activations_->h.Rows(x.rows), {&output, 1});
+  return logits;
+}
+
+void Llama::SampleAll(int64_t rows, int vocabulary) {
+  const int64_t chunk = activations_->logits.rows;
+  for (int64_t begin = 0; begin < rows; begin += chunk) {
+    const TensorView x = activations_->x.Rows(begin, std::min(chunk, rows - begin));
+    backend_.Sample(LogitsOf(x), vocabulary, static_cast<int>(begin));
+  }
+}
+
+void Llama::RunOutputs(const ForwardBatch& batch, ForwardResult& result) {
   // Logits only for rows that somebody wants, a few at a time.
-  const auto logits_of = [&](std::span<const int32_t> wanted) {
-    const TensorView picked = activations_->picked.Rows(static_cast<int64_t>(wanted.size()));
-    const TensorView logits = activations_->logits.Rows(static_cast<int64_t>(wanted.size()));
-    backend_.GatherRows(x, wanted, picked);
-    backend_.RmsNorm(picked, w.output_norm, config_.rms_eps, picked);
-    linear(picked, {{w.output, logits}});
-    return logits;
-  };
   const size_t chunk = static_cast<size_t>(activations_->logits.rows);
+  const auto by_chunks = [&](std::span<const int32_t> rows, const auto& use) {
+    for (size_t begin = 0; begin < rows.size(); begin += chunk) {
+      const auto wanted = rows.subspan(begin, std::min(chunk, rows.size() - begin));
+      const TensorView picked = activations_->picked.Rows(static_cast<int64_t>(wanted.size()));
+      backend_.GatherRows(activations_->x, wanted, picked);
+      use(LogitsOf(picked), begin, wanted.size());
+    }
+  };
   const size_t vocabulary = static_cast<size_t>(config_.vocabulary);
-  result.logits.resize(batch.logit_rows.size() * vocabulary);
-  for (size_t begin = 0; begin < batch.logit_rows.size(); begin += chunk) {
-    const auto wanted = std::span(batch.logit_rows).subspan(begin, std::min(chunk, batch.logit_rows.size() - begin));
-    backend_.CopyToHost(logits_of(wanted),
-                        std::span(result.logits).subspan(begin * vocabulary, wanted.size() * vocabulary));
-  }
   result.scores.resize(batch.score_rows.size());
-  for (size_t begin = 0; begin < batch.score_rows.size(); begin += chunk) {
-    const auto wanted = std::span(batch.score_rows).subspan(begin, std::min(chunk, batch.score_rows.size() - begin));
-    backend_.ScoreTargets(logits_of(wanted), std::span(batch.score_targets).subspan(begin, wanted.size()),
-                          std::span(result.scores).subspan(begin, wanted.size()));
-  }
-  if (!batch.closes.empty()) backend_.CloseStrides(batch.closes);
-  return backend_.Finish();
+  result.logits.resize(batch.logit_rows.size() * vocabulary);
+  by_chunks(batch.sample_rows, [&](TensorView logits, size_t begin, size_t) {
+    backend_.Sample(logits, batch.vocabulary, static_cast<int>(begin));
+  });
+  by_chunks(batch.score_rows, [&](TensorView logits, size_t begin, size_t count) {
+    backend_.ScoreTargets(logits, std::span(batch.score_targets).subspan(begin, count),
+                          std::span(result.scores).subspan(begin, count));
+  });
+  by_chunks(batch.logit_rows, [&](TensorView logits, size_t begin, size_t count) {
+    backend_.CopyToHost(logits, std::span(result.logits).subspan(begin * vocabulary, count * vocabulary));
+  });
 }
 
 void Llama::ClearSlot(int slot) { backend_.ClearSlot(slot); }

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/cache/cascade_geometry.h"
 #include "engine/model/model_source.h"
@@ -13,28 +16,43 @@
 
 namespace cascade {
 
-// One step's input. Rows are grouped by slice, slices in any order.
+// One step's input. Rows are grouped by slice; slices of one row come first.
 struct ForwardBatch {
-  std::vector<int32_t> ids;                // [rows]
-  std::vector<kernels::Slice> slices;      // cover the rows
-  std::vector<int32_t> logit_rows;         // rows whose logits the host wants
-  std::vector<int32_t> score_rows;         // rows to be scored against score_targets
-  std::vector<int32_t> score_targets;      // [score_rows]
-  std::vector<kernels::Close> closes;      // strides that are full after this step
+  std::vector<int32_t> ids;                     // [rows]: in the model's vocabulary, or kernels::kSampledId
+  std::vector<kernels::Slice> slices;           // cover the rows
+  std::vector<int32_t> sample_rows;             // rows after which the next id is chosen
+  std::vector<kernels::SampleRequest> samples;  // [sample_rows]
+  int vocabulary = 0;                           // ids below it may be chosen
+  std::vector<int32_t> score_rows;              // rows to be scored against score_targets
+  std::vector<int32_t> score_targets;           // [score_rows]
+  std::vector<int32_t> logit_rows;              // rows whose logits the host wants: for tests and measurements
+  std::vector<kernels::Close> closes;           // strides that are full after this step
 };
 
 struct ForwardResult {
-  std::vector<float> logits;               // [logit_rows, vocabulary]
-  std::vector<kernels::TokenScore> scores; // [score_rows]
+  std::vector<int32_t> sampled;             // [sample_rows]; kernels::kNoId: logits that are not finite, or a dead row
+  std::vector<kernels::TokenScore> scores;  // [score_rows]
+  std::vector<float> logits;                // [logit_rows, the model's vocabulary]
 };
 
-// What the engine needs of a model; the real one is Llama, tests script their own.
+// What the engine needs of a model; the real one is Llama, tests script their own. One thread.
 class Model {
  public:
   virtual ~Model() = default;
   virtual int vocabulary() const = 0;
-  // Runs one step and waits for it. An error leaves the slots of the batch's sessions undefined, and no other.
-  virtual absl::Status Forward(const ForwardBatch& batch, ForwardResult& result) = 0;
+  // Ids that end a reply: rows fed with one of them as kSampledId are dead (kernels/backend.h). Before the first step.
+  virtual void SetEndIds(std::span<const int32_t> ids) = 0;
+
+  // Steps that may be launched and not yet collected. With 1 no id may be kSampledId.
+  virtual int max_steps_in_flight() const = 0;
+  // Begins a step, after those launched before. `batch` may go when it returns. An error: it was not launched.
+  virtual absl::Status Launch(const ForwardBatch& batch) = 0;
+  // Waits for the oldest step that was launched. An error leaves the slots of its batch undefined but those of dead
+  // rows, and no other; DATA_LOSS: the device is lost, with all slots.
+  virtual absl::Status Collect(ForwardResult& result) = 0;
+  // One step, where none is in flight.
+  absl::Status Forward(const ForwardBatch& batch, ForwardResult& result);
+
   virtual void ClearSlot(int slot) = 0;
   virtual absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 };
@@ -48,15 +66,29 @@ kernels::CacheShape MakeCacheShape(const ModelConfig& config, const CascadeGeome
 // Owns the weights on the backend and the activations. Used by the engine thread.
 class Llama final : public Model {
  public:
-  // Loads the weights and creates the caches. `max_rows` bounds the rows of a step. `backend` must outlive it.
+  // Loads the weights and allocates activations for `max_rows` rows, the most that a step may have. `backend` must
+  // outlive it. Before the first step CreateCaches must be called, once.
+  // `progress` (may be null) is told the bytes of the weights loaded so far, weight by weight.
+  static absl::StatusOr<std::unique_ptr<Llama>> Load(const ModelSource& source, int max_rows, kernels::Backend& backend,
+                                                     const std::function<void(int64_t)>& progress = nullptr);
+  absl::Status CreateCaches(const CascadeGeometry& geometry, kernels::DType kv_type, int num_slots);
+  // Both.
   static absl::StatusOr<std::unique_ptr<Llama>> Create(const ModelSource& source, const CascadeGeometry& geometry,
                                                        kernels::DType kv_type, int num_slots, int max_rows,
                                                        kernels::Backend& backend);
 
   ~Llama() override;
 
+  // Where steps are recorded: records every step of up to `max_seqs` decoding sessions (no more than there are slots),
+  // and reads a stride, so that nothing is allocated or loaded when somebody waits. After SetEndIds, before the first
+  // step; the slots are empty again. `vocabulary`: of the steps to come.
+  absl::Status WarmUp(const CascadeGeometry& geometry, int max_seqs, int vocabulary);
+
   int vocabulary() const override;
-  absl::Status Forward(const ForwardBatch& batch, ForwardResult& result) override;
+  void SetEndIds(std::span<const int32_t> ids) override;
+  int max_steps_in_flight() const override;
+  absl::Status Launch(const ForwardBatch& batch) override;
+  absl::Status Collect(ForwardResult& result) override;
   void ClearSlot(int slot) override;
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
@@ -66,10 +98,28 @@ class Llama final : public Model {
   struct Activations;
   Llama(const ModelConfig& config, kernels::Backend& backend);
 
+  // All layers over the first `rows` rows: ids to the residual stream.
+  void RunLayers(int64_t rows);
+  // Logits of `x`, rows of the residual stream: at most as many as the buffer has.
+  kernels::TensorView LogitsOf(kernels::TensorView x);
+  // A step's results from the residual stream.
+  void RunOutputs(const ForwardBatch& batch, ForwardResult& result);
+  // The same for a recorded step: every row is sampled from.
+  void SampleAll(int64_t rows, int vocabulary);
+  int64_t max_rows() const;  // of a step
+  // The rows that a step of so many is padded to so that its ops are the same as of others.
+  int RecordedRows(int64_t rows) const;
+  // That, or -1: not to be recorded.
+  int RecordingOf(const ForwardBatch& batch) const;
+
   ModelConfig config_;
   kernels::Backend& backend_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Activations> activations_;
+  // Of steps in flight, oldest first. The backend writes into them: elements stay where they are.
+  std::deque<ForwardResult> results_;
+  int recorded_vocabulary_ = 0;  // 0: nothing is recorded yet
+  std::vector<int32_t> end_ids_;
 };
 
 }  // namespace cascade

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,9 +41,13 @@ class ModelSource {
   virtual void ReleaseWeight(std::string_view name) const { static_cast<void>(name); }
 };
 
-// Opens a .gguf file (any part of a split one; the others are found beside it), or a folder with config.json and
-// safetensors. NOT_FOUND: no such file. INVALID_ARGUMENT / DATA_LOSS: names the file, the key or tensor, what was
+// Where the weights of a random model are made: FindWeight makes their data, or leaves them without.
+enum class RandomWeights : uint8_t { kInHost, kOnDevice };
+
+// Opens a .gguf file (any part of a split one; the others are found beside it), a folder with config.json and
+// safetensors, or a random model (engine/model/random_model.h). NOT_FOUND: no such file. INVALID_ARGUMENT / DATA_LOSS: names the file, the key or tensor, what was
 // found and what was expected. UNIMPLEMENTED: an architecture or tensor type that is not known, by name.
-absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path);
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path,
+                                                        RandomWeights random = RandomWeights::kInHost);
 
 }  // namespace cascade

@@ -9,6 +9,7 @@
 #include "engine/model/folder_model.h"
 #include "engine/model/gguf_model.h"
 #include "engine/model/model_source.h"
+#include "engine/model/random_model.h"
 
 namespace cascade {
 namespace {
@@ -47,7 +48,8 @@ std::string Foreign(std::span<const uint8_t> bytes) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path) {
+absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path, RandomWeights random) {
+  if (IsRandomModel(path)) return OpenRandomModel(path, random);
   FileSystem& files = FileSystem::Real();
   std::error_code ignored;  // a path that cannot be looked at is Map's to explain
   if (std::filesystem::is_directory(path, ignored)) return OpenFolderModel(path);

@@ -4,17 +4,11 @@
 
 namespace cascade {
 
-void Batch::Clear() {
-  forward_ = {};
-  entries_.clear();
-  segments_.clear();
-  moves_.clear();
-}
-
-void Batch::Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> ids, bool logits,
-                std::span<const int32_t> targets) {
+void Batch::Add(int64_t turn, int slot, CascadePlan& plan, std::span<const int32_t> ids,
+                const kernels::SampleRequest* sample, std::span<const int32_t> targets) {
   const int rows = static_cast<int>(ids.size());
   CASCADE_CHECK(rows > 0 && rows <= plan.TokensUntilCut());
+  CASCADE_CHECK(rows > 1 || forward_.slices.empty() || forward_.slices.back().num_rows == 1);
   CASCADE_CHECK(targets.empty() || targets.size() == ids.size());
   const int first_row = static_cast<int>(forward_.ids.size());
   const int64_t evicted_before = plan.tokens_evicted();
@@ -25,9 +19,11 @@ void Batch::Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> 
   slice.first_row = first_row;
   forward_.slices.push_back(slice);
   forward_.ids.insert(forward_.ids.end(), ids.begin(), ids.end());
-  if (logits) {
-    entry.logits_index = static_cast<int>(forward_.logit_rows.size());
-    forward_.logit_rows.push_back(first_row + rows - 1);
+  if (sample != nullptr) {
+    entry.sample = static_cast<int>(forward_.samples.size());
+    forward_.sample_rows.push_back(first_row + rows - 1);
+    forward_.samples.push_back(*sample);
+    forward_.samples.back().slot = slot;
   }
   for (size_t i = 0; i < targets.size(); ++i) {
     forward_.score_rows.push_back(first_row + static_cast<int32_t>(i));

@@ -10,27 +10,28 @@
 
 namespace cascade {
 
-// Reused from step to step. Used by the engine thread.
+// Used by the engine thread.
 class Batch {
  public:
+  // Ids below `vocabulary` may be sampled.
+  explicit Batch(int vocabulary) { forward_.vocabulary = vocabulary; }
+
   // Which turn's slice it was, and which results are its own.
   struct Entry {
-    int turn = 0;
+    int64_t turn = 0;
     int rows = 0;
-    int logits_index = -1;  // row of ForwardResult::logits; -1: none wanted
-    int first_score = 0;    // in ForwardResult::scores
+    int sample = -1;      // in ForwardResult::sampled; -1: none wanted
+    int first_score = 0;  // in ForwardResult::scores
     int num_scores = 0;
     int64_t evicted = 0;  // tokens that left the cache
     bool closed_stride = false;
   };
 
-  void Clear();
-
   // Adds the next `ids` of a turn, at most plan.TokensUntilCut(), and moves `plan` on past them, through the close of
-  // the stride if they fill it. `logits`: those of the last row are wanted. `targets`: empty, or what each row is
-  // scored against, [ids].
-  void Add(int turn, int slot, CascadePlan& plan, std::span<const int32_t> ids, bool logits,
-           std::span<const int32_t> targets);
+  // the stride if they fill it. `sample`: how the id after the last one is chosen; null: it is not. `targets`: empty,
+  // or what each row is scored against, [ids]. Slices of one row come before longer ones.
+  void Add(int64_t turn, int slot, CascadePlan& plan, std::span<const int32_t> ids,
+           const kernels::SampleRequest* sample, std::span<const int32_t> targets);
 
   const ForwardBatch& forward() const { return forward_; }
   const std::vector<Entry>& entries() const { return entries_; }

@@ -15,7 +15,7 @@
 namespace cascade {
 
 struct RunnableTurn {
-  bool decoding = false;     // has just one id to feed, which it sampled in the step before
+  bool decoding = false;     // has just one id to feed, which the step before samples
   int64_t rows_left = 1;     // ids it has to feed; positive
   int tokens_until_cut = 1;  // CascadePlan::TokensUntilCut(): a slice does not cross the end of a stride; positive
 };
@@ -27,7 +27,8 @@ struct ScheduledSlice {
 };
 
 // At most one slice per turn; at most `max_rows` rows. Decoding turns first, then the others share equally what is
-// left: who needs less than its share leaves the rest to the others, and odd rows go round with `step`.
+// left: who needs less than its share leaves the rest to the others, and odd rows go round with `step`. The slices'
+// rows do not decrease.
 std::vector<ScheduledSlice> ScheduleStep(std::span<const RunnableTurn> turns, int max_rows, int64_t step);
 
 }  // namespace cascade

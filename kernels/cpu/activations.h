@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 
 namespace cascade::kernels {
 

@@ -8,7 +8,7 @@
 #include "kernels/cpu/attend_plan.h"
 #include "kernels/cpu/cache_layout.h"
 #include "kernels/cpu/cache_step.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/tensor_view.h"
 
 namespace cascade::kernels {

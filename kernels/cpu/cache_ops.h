@@ -17,7 +17,7 @@
 #include "kernels/cpu/attend.h"
 #include "kernels/cpu/cache_layout.h"
 #include "kernels/cpu/cache_step.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 
 namespace cascade::kernels {
 

@@ -9,7 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/cache_layout.h"
 #include "kernels/cpu/rotation.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 
 namespace cascade::kernels {
 

@@ -49,7 +49,8 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const CpuOptions& opti
   return std::make_unique<CpuBackend>(threads, options.activations);
 }
 
-CpuBackend::CpuBackend(int threads, Activations activations) : activations_(activations), pool_(threads) {}
+CpuBackend::CpuBackend(int threads, Activations activations)
+    : activations_(activations), pool_(threads), samplers_(threads) {}
 
 std::string CpuBackend::Description() const {
   // The instruction set that the dispatch takes: the best one of this machine, the lowest bit of the mask.
@@ -67,7 +68,7 @@ absl::StatusOr<WeightId> CpuBackend::LoadWeight(const HostWeight& weight) {
   return static_cast<WeightId>(weights_.size() - 1);
 }
 
-absl::StatusOr<TensorView> CpuBackend::Allocate(int64_t rows, int64_t cols) {
+absl::StatusOr<TensorView> CpuBackend::Allocate(int64_t rows, int64_t cols, Precision) {
   constexpr int64_t kMaxDimension = int64_t{1} << 30;
   if (rows < 0 || cols < 0 || rows > kMaxDimension || cols > kMaxDimension) {
     return absl::InvalidArgumentError(absl::StrCat("no activations of shape [", rows, ", ", cols, "]"));
@@ -92,14 +93,27 @@ absl::StatusOr<HeadContents> CpuBackend::ReadHead(int slot, int layer, int kv_he
   return Caches().ReadHead(slot, layer, kv_head);
 }
 
-void CpuBackend::BeginStep(std::span<const Slice> slices) { Caches().BeginStep(slices); }
+void CpuBackend::BeginStep(const StepInput& input) {
+  // Steps wait for their results before the next one: no id is unknown (kSampledId).
+  for (const int32_t id : input.ids) CASCADE_CHECK(id >= 0);
+  ids_.assign(input.ids.begin(), input.ids.end());
+  samples_.assign(input.samples.begin(), input.samples.end());
+  sampled_.assign(samples_.size(), kNoId);
+  if (!input.slices.empty()) Caches().BeginStep(input.slices);
+}
+
+absl::Status CpuBackend::WaitStep(std::vector<int32_t>& sampled) {
+  sampled = sampled_;
+  return Finish();
+}
+
+absl::Status CpuBackend::Finish() { return std::exchange(error_, absl::OkStatus()); }
+
 void CpuBackend::AppendKv(int layer, TensorView k, TensorView v) { Caches().AppendKv(layer, k, v); }
 void CpuBackend::Attend(int layer, TensorView q, TensorView out) { Caches().Attend(layer, q, out); }
 void CpuBackend::CloseStrides(std::span<const Close> closes) { Caches().CloseStrides(closes); }
 
-void CpuBackend::Embed(WeightId table, std::span<const int32_t> ids, TensorView out) {
-  EmbedRows(Weight(table), ids, out, pool_);
-}
+void CpuBackend::Embed(WeightId table, TensorView out) { EmbedRows(Weight(table), ids_, out, pool_); }
 
 void CpuBackend::RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) {
   RmsNormRows(x, Weight(gain), eps, out, pool_);
@@ -132,12 +146,25 @@ void CpuBackend::ScoreTargets(TensorView logits, std::span<const int32_t> target
   ScoreRows(logits, targets, scores, pool_);
 }
 
+void CpuBackend::Sample(TensorView logits, int vocabulary, int first) {
+  CASCADE_CHECK(logits.type == DType::kF32 && vocabulary >= 1 && vocabulary <= logits.cols);
+  CASCADE_CHECK(first >= 0 && first <= static_cast<int>(samples_.size()));
+  const int64_t rows = std::min<int64_t>(logits.rows, static_cast<int64_t>(samples_.size()) - first);
+  pool_.ParallelFor(rows, [&](int64_t row, int worker) {
+    const std::span<const float> allowed(logits.f32() + row * logits.cols, static_cast<size_t>(vocabulary));
+    sampled_[first + row] = samplers_[worker].Sample(allowed, samples_[first + row]);
+  });
+}
+
 void CpuBackend::CopyToHost(TensorView x, std::span<float> host) {
   CASCADE_CHECK(x.type == DType::kF32 && static_cast<int64_t>(host.size()) == x.rows * x.cols);
   if (!host.empty()) std::memcpy(host.data(), x.data, host.size_bytes());
 }
 
-absl::Status CpuBackend::Finish() { return std::exchange(error_, absl::OkStatus()); }
+void CpuBackend::CopyFromHost(std::span<const float> host, TensorView x) {
+  CASCADE_CHECK(x.type == DType::kF32 && static_cast<int64_t>(host.size()) == x.rows * x.cols);
+  if (!host.empty()) std::memcpy(x.data, host.data(), host.size_bytes());
+}
 
 const PackedWeight& CpuBackend::Weight(WeightId id) const {
   const size_t index = static_cast<size_t>(id);

@@ -1,6 +1,6 @@
 // The CPU back end: owns the threads, the weights, the activation buffers and the caches, and hands every op to its
 // function (ops.h, cache_ops.h). All ops run before they return; only what they can not report otherwise waits for
-// Finish(). One thread calls it (kernels/backend.h).
+// WaitStep() or Finish(). One thread calls it (kernels/backend.h).
 #pragma once
 
 #include <memory>
@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/cache_ops.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/packed_weight.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/sampler.h"
 
 namespace cascade::kernels {
 
@@ -23,14 +24,17 @@ class CpuBackend : public Backend {
 
   std::string Description() const override;
   absl::StatusOr<WeightId> LoadWeight(const HostWeight& weight) override;
-  absl::StatusOr<TensorView> Allocate(int64_t rows, int64_t cols) override;
+  absl::StatusOr<TensorView> Allocate(int64_t rows, int64_t cols, Precision precision) override;
   absl::Status CreateCaches(const CacheShape& shape, int num_slots, int max_rows) override;
   size_t CacheBytesPerSlot(const CacheShape& shape) const override;
   void ClearSlot(int slot) override;
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
-  void BeginStep(std::span<const Slice> slices) override;
-  void Embed(WeightId table, std::span<const int32_t> ids, TensorView out) override;
+  void BeginStep(const StepInput& input) override;
+  absl::Status WaitStep(std::vector<int32_t>& sampled) override;
+  absl::Status Finish() override;
+
+  void Embed(WeightId table, TensorView out) override;
   void RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) override;
   void Linear(TensorView x, std::span<const LinearTarget> targets) override;
   void SiluMul(TensorView gate, TensorView up) override;
@@ -39,8 +43,9 @@ class CpuBackend : public Backend {
   void CloseStrides(std::span<const Close> closes) override;
   void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) override;
   void ScoreTargets(TensorView logits, std::span<const int32_t> targets, std::span<TokenScore> scores) override;
+  void Sample(TensorView logits, int vocabulary, int first) override;
   void CopyToHost(TensorView x, std::span<float> host) override;
-  absl::Status Finish() override;
+  void CopyFromHost(std::span<const float> host, TensorView x) override;
 
  private:
   const PackedWeight& Weight(WeightId id) const;
@@ -52,7 +57,12 @@ class CpuBackend : public Backend {
   std::vector<Buffer> buffers_;
   LinearScratch scratch_;
   std::unique_ptr<CacheOps> caches_;  // null before CreateCaches
-  absl::Status error_;                // the first since the last Finish
+  std::vector<Sampler> samplers_;     // one per thread
+  // The step's.
+  std::vector<int32_t> ids_;
+  std::vector<SampleRequest> samples_;
+  std::vector<int32_t> sampled_;  // [samples_]
+  absl::Status error_;            // the first since the last wait
 };
 
 }  // namespace cascade::kernels

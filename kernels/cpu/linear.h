@@ -8,7 +8,7 @@
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/linear_kernels.h"
 #include "kernels/cpu/packed_weight.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/tensor_view.h"
 

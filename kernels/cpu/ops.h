@@ -6,10 +6,11 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/packed_weight.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 
 namespace cascade::kernels {
 
+// The first rows of `out`, as many as there are ids.
 void EmbedRows(const PackedWeight& table, std::span<const int32_t> ids, TensorView out, ThreadPool& pool);
 
 // gain: a weight of one row.

@@ -22,7 +22,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/buffer.h"
 #include "kernels/cpu/packed_layout.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 
 namespace cascade::kernels {
 

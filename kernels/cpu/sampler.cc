@@ -1,4 +1,4 @@
-#include "engine/sampling/sampler.h"
+#include "kernels/cpu/sampler.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +8,7 @@
 
 #include "kernels/base/check.h"
 
-namespace cascade {
+namespace cascade::kernels {
 namespace {
 
 constexpr size_t kBlock = 512;
@@ -58,49 +58,42 @@ float Largest(std::span<const float> logits) {
   return nan ? NAN : std::max({best[0], best[1], best[2], best[3]});
 }
 
-absl::StatusOr<float> FiniteLargest(std::span<const float> logits) {
-  const float largest = Largest(logits);
-  if (!std::isfinite(largest)) return absl::InternalError("the model's logits are not finite");
-  return largest;
-}
-
 }  // namespace
 
-absl::StatusOr<int32_t> Sampler::Sample(std::span<const float> logits, const SamplingParams& params, double u) {
-  const absl::StatusOr<float> largest = FiniteLargest(logits);
-  if (!largest.ok()) return largest.status();
-  if (params.temperature < kGreedyBelow) {
-    return static_cast<int32_t>(std::find(logits.begin(), logits.end(), *largest) - logits.begin());
+int32_t Sampler::Sample(std::span<const float> logits, const SampleRequest& request) {
+  const float largest = Largest(logits);
+  if (!std::isfinite(largest)) return kNoId;
+  if (request.temperature < kGreedyBelow) {
+    return static_cast<int32_t>(std::find(logits.begin(), logits.end(), largest) - logits.begin());
   }
-  ComputeWeights(logits, *largest, params.temperature);
-  const bool all = (params.top_k == 0 || static_cast<size_t>(params.top_k) >= logits.size()) && params.top_p >= 1.0f &&
-                   params.min_p <= 0.0f;
-  if (all) return DrawFromAll(u);
-  FilterRow(logits, params);
-  return DrawFromCandidates(u);
+  ComputeWeights(logits, largest, request.temperature);
+  const bool all = (request.top_k == 0 || static_cast<size_t>(request.top_k) >= logits.size()) &&
+                   request.top_p >= 1.0f && request.min_p <= 0.0f;
+  if (all) return DrawFromAll(request.u);
+  FilterRow(logits, request);
+  return DrawFromCandidates(request.u);
 }
 
-absl::StatusOr<std::span<const Sampler::Candidate>> Sampler::Filter(std::span<const float> logits,
-                                                                    const SamplingParams& params) {
-  const absl::StatusOr<float> largest = FiniteLargest(logits);
-  if (!largest.ok()) return largest.status();
-  ComputeWeights(logits, *largest, params.temperature);
-  FilterRow(logits, params);
-  return std::span<const Candidate>(candidates_);
+std::span<const Sampler::Candidate> Sampler::Filter(std::span<const float> logits, const SampleRequest& request) {
+  const float largest = Largest(logits);
+  if (!std::isfinite(largest)) return {};
+  ComputeWeights(logits, largest, request.temperature);
+  FilterRow(logits, request);
+  return candidates_;
 }
 
-void Sampler::FilterRow(std::span<const float> logits, const SamplingParams& params) {
-  const bool top_k = params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size();
+void Sampler::FilterRow(std::span<const float> logits, const SampleRequest& request) {
+  const bool top_k = request.top_k > 0 && static_cast<size_t>(request.top_k) < logits.size();
   candidates_.clear();
-  if (top_k) KeepTopK(logits, params.top_k);
-  if (params.top_p < 1.0f) {
-    KeepTopP(top_k ? std::span<const float>() : logits, params.top_p);
+  if (top_k) KeepTopK(logits, request.top_k);
+  if (request.top_p < 1.0f) {
+    KeepTopP(top_k ? std::span<const float>() : logits, request.top_p);
   } else if (!top_k) {
-    GatherFrom(logits, params.min_p);  // min_p comes next anyway, and need not sort more than it keeps
+    GatherFrom(logits, request.min_p);  // min_p comes next anyway, and need not sort more than it keeps
   }
   // The largest weight is exp(0) = 1, so min_p is a bound on weights themselves; the candidates are in order.
   const auto end = std::find_if(candidates_.begin() + 1, candidates_.end(),
-                                [&](const Candidate& candidate) { return candidate.weight < params.min_p; });
+                                [&](const Candidate& candidate) { return candidate.weight < request.min_p; });
   candidates_.erase(end, candidates_.end());
 }
 
@@ -215,4 +208,4 @@ int32_t Sampler::DrawFromCandidates(double u) const {
   return chosen;
 }
 
-}  // namespace cascade
+}  // namespace cascade::kernels

@@ -5,11 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "engine/turn_request.h"
+#include "kernels/backend.h"
 
-namespace cascade {
+namespace cascade::kernels {
 
 // Owns scratch only: the result is a function of the arguments. One thread.
 //
@@ -30,19 +28,19 @@ class Sampler {
     int32_t id;
   };
 
-  // `u` in [0, 1) chooses among what the filters leave, in proportion to probability. `params` are valid
-  // (ValidateTurn). INTERNAL when a logit is NaN or +inf, or none is finite.
-  absl::StatusOr<int32_t> Sample(std::span<const float> logits, const SamplingParams& params, double u);
+  // `u` chooses among what the filters leave, in proportion to probability. kNoId when a logit is NaN or +inf, or none
+  // is finite. The request's numbers are in their ranges: temperature >= 0, top_p in (0, 1], min_p in [0, 1].
+  int32_t Sample(std::span<const float> logits, const SampleRequest& request);
 
-  // What the filters leave, best first; until the next call. Not for greedy. Errors as above.
-  absl::StatusOr<std::span<const Candidate>> Filter(std::span<const float> logits, const SamplingParams& params);
+  // What the filters leave, best first; until the next call. Not for greedy. Empty where Sample gives kNoId.
+  std::span<const Candidate> Filter(std::span<const float> logits, const SampleRequest& request);
 
  private:
   void ComputeWeights(std::span<const float> logits, float largest, float temperature);
   void KeepTopK(std::span<const float> logits, int k);
   void KeepTopP(std::span<const float> logits, float top_p);
   void GatherFrom(std::span<const float> logits, float smallest_weight);
-  void FilterRow(std::span<const float> logits, const SamplingParams& params);
+  void FilterRow(std::span<const float> logits, const SampleRequest& request);
   int32_t DrawFromAll(double u) const;
   int32_t DrawFromCandidates(double u) const;
 
@@ -51,4 +49,4 @@ class Sampler {
   std::vector<Candidate> candidates_;
 };
 
-}  // namespace cascade
+}  // namespace cascade::kernels
