@@ -1,0 +1,46 @@
+// Attention of slices of any number of rows over the cache.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "absl/status/statusor.h"
+#include "kernels/cuda/attention_part.h"
+#include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/step_tables.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/dtype.h"
+#include "kernels/tensor_view.h"
+
+namespace cascade::kernels::cuda {
+
+// Owns the memory between its kernels. One thread; one stream.
+//
+// A row's output and what it adds to scores have the same bits whatever its slice, part or neighbours: keys are visited
+// in the order of segments and slots, 16 at a time, each row has its own maximum and sum, and keys that it does not see
+// leave these as they are. Scores are added row by row (attention_scores.h). So there is one way for all modes.
+class PrefillAttention {
+ public:
+  // compute: of q and out, BF16 or F16. max_rows: of a step; fewer may fit the scratch, which then serves a slice part
+  // by part. RESOURCE_EXHAUSTED when there is no memory.
+  static absl::StatusOr<std::unique_ptr<PrefillAttention>> Create(Stream& stream, DeviceMemory& memory,
+                                                                  const CacheLayout& layout, DType compute,
+                                                                  int max_rows, bool deterministic);
+
+  // The slices' keys and values are in the cache already. q, out: [rows of the step, heads * head_dim]. host_slices:
+  // what tables.slices holds from first_slice on; only numbers of rows are read. Adds the slices' scores. Dead slices'
+  // rows of out are left alone.
+  void Attend(Stream& stream, const CachePool& pool, const StepTables& tables, int first_slice,
+              std::span<const StepSlice> host_slices, int layer, TensorView q, TensorView out);
+
+ private:
+  PrefillAttention(const CacheLayout& layout, DType compute) : layout_(layout), compute_(compute) {}
+  void AttendPart(Stream& stream, const CachePool& pool, const StepTables& tables, const AttentionPart& part, int layer,
+                  TensorView q, TensorView out);
+
+  const CacheLayout layout_;
+  const DType compute_;
+  AttentionScratch scratch_ = {};
+};
+
+}  // namespace cascade::kernels::cuda
