@@ -11,7 +11,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/packed_weight.h"
-#include "kernels/cpu/thread_pool.h"
+#include "kernels/base/thread_pool.h"
 #include "tests/support/quantize.h"
 
 namespace cascade::kernels {

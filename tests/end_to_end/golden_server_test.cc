@@ -16,15 +16,23 @@ std::string DemoModel() {
   return model == nullptr ? "" : model;
 }
 
+// The device's name comes with the flags of all servers (tests/server/server_process.h).
+bool OnCuda() {
+  const char* flags = std::getenv("CASCADE_TEST_SERVER_FLAGS");
+  return flags != nullptr && std::string(flags).find("cuda") != std::string::npos;
+}
+
 class GoldenServerTest : public ::testing::TestWithParam<const char*> {
  protected:
   GoldenTolerance Tolerance() const {
     const std::string dtype = GetParam();
+    if (OnCuda()) return Bf16Tolerance();
     return dtype == "float32" ? Float32Tolerance() : dtype == "int8" ? Int8Tolerance() : Half16Tolerance();
   }
 
   void Serve(std::vector<std::string> flags) {
-    for (const char* flag : {"--port", "0", "--cache-memory-bytes", "512MiB", "--dtype", GetParam()}) flags.push_back(flag);
+    for (const char* flag : {"--port", "0", "--cache-memory-bytes", "512MiB", "--dtype", GetParam()})
+      flags.push_back(flag);
     flags.push_back("--model");
     flags.push_back(DemoModel());
     server_ = std::make_unique<ServerProcess>(flags);
@@ -57,7 +65,8 @@ class GoldenServerTest : public ::testing::TestWithParam<const char*> {
     ASSERT_NO_FATAL_FAILURE(Serve(std::move(flags)));
     v1::Session session;
     ASSERT_TRUE(client_->CreateSession({}, &session).ok());
-    std::vector<int> sub_caches(session.geometry().sub_cache_tokens().begin(), session.geometry().sub_cache_tokens().end());
+    std::vector<int> sub_caches(session.geometry().sub_cache_tokens().begin(),
+                                session.geometry().sub_cache_tokens().end());
     ASSERT_EQ(sub_caches, golden.geometry.sub_cache_tokens);
     ASSERT_EQ(session.geometry().stride(), golden.geometry.stride);
     ASSERT_EQ(session.geometry().selection_group(), golden.geometry.selection_group);
@@ -90,13 +99,12 @@ class GoldenServerTest : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<client::Client> client_;
 };
 
-TEST_P(GoldenServerTest, CascadeDefault) {
-  CheckCascade("default", {"--cache-tokens", "512", "--stride", "128"});
-}
+TEST_P(GoldenServerTest, CascadeDefault) { CheckCascade("default", {"--cache-tokens", "512", "--stride", "128"}); }
 TEST_P(GoldenServerTest, CascadeHalving) {
   const CascadeGolden golden = ReadCascadeGolden("halving");
   std::string sizes;
-  for (const int tokens : golden.geometry.sub_cache_tokens) sizes += (sizes.empty() ? "" : ",") + std::to_string(tokens);
+  for (const int tokens : golden.geometry.sub_cache_tokens)
+    sizes += (sizes.empty() ? "" : ",") + std::to_string(tokens);
   CheckCascade("halving", {"--sub-cache-tokens", sizes, "--stride", std::to_string(golden.geometry.stride),
                            "--selection-group", std::to_string(golden.geometry.selection_group)});
 }
@@ -104,12 +112,13 @@ TEST_P(GoldenServerTest, CascadePaper) {
   CheckCascade("paper", {"--cache-policy", "paper", "--cache-tokens", "512", "--stride", "128"});
 }
 TEST_P(GoldenServerTest, CascadePaperMax) {
-  CheckCascade("paper_max", {"--cache-policy", "paper", "--cache-tokens", "512", "--stride", "128", "--score-reduction", "max"});
+  CheckCascade("paper_max",
+               {"--cache-policy", "paper", "--cache-tokens", "512", "--stride", "128", "--score-reduction", "max"});
 }
 TEST_P(GoldenServerTest, CascadeWindow) {
   const CascadeGolden golden = ReadCascadeGolden("window");
-  CheckCascade("window", {"--cache-policy", "window", "--cache-tokens", std::to_string(golden.geometry.cache_tokens()), "--stride",
-                          std::to_string(golden.geometry.stride), "--selection-group",
+  CheckCascade("window", {"--cache-policy", "window", "--cache-tokens", std::to_string(golden.geometry.cache_tokens()),
+                          "--stride", std::to_string(golden.geometry.stride), "--selection-group",
                           std::to_string(golden.geometry.selection_group)});
 }
 
@@ -162,7 +171,9 @@ TEST_P(GoldenServerTest, NamesTheCapitalOfFrance) {
   EXPECT_TRUE(response.has_usage());
 }
 
-INSTANTIATE_TEST_SUITE_P(Arithmetics, GoldenServerTest, ::testing::Values("float32", "auto", "int8"),
+INSTANTIATE_TEST_SUITE_P(Arithmetics, GoldenServerTest,
+                         ::testing::ValuesIn(OnCuda() ? std::vector<const char*>{"auto", "float16"}
+                                                      : std::vector<const char*>{"float32", "auto", "int8"}),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -8,10 +8,10 @@ namespace {
 
 using ::testing::ElementsAreArray;
 
-using EngineBatchingTest = EngineTest;
+class EngineBatchingTest : public EngineTest {};
 
 // While 20,000 tokens are read, a running turn has a token in every step.
-TEST_F(EngineBatchingTest, ALongPromptDoesNotStallARunningTurn) {
+TEST_P(EngineBatchingTest, ALongPromptDoesNotStallARunningTurn) {
   Start(Endless());
   const std::string writer = NewSession();
   const std::string reader = NewSession();
@@ -43,7 +43,7 @@ TEST_F(EngineBatchingTest, ALongPromptDoesNotStallARunningTurn) {
   EXPECT_LE(both, 2 * 20000 / 15);  // slices end at strides of 16, so half of them may be short
 }
 
-TEST_F(EngineBatchingTest, AShortPromptBehindLongOnesGetsThrough) {
+TEST_P(EngineBatchingTest, AShortPromptBehindLongOnesGetsThrough) {
   options_.max_num_batched_tokens = 64;
   options_.geometry.stride = 32;
   Start(Endless());
@@ -55,15 +55,16 @@ TEST_F(EngineBatchingTest, AShortPromptBehindLongOnesGetsThrough) {
   model_->WaitForSteps(2);
   const size_t before = model_->steps().size();
   const auto quick = MustSubmit(IdsTurn(std::vector<int32_t>(20, 2), 1));
-  const int64_t last_step = static_cast<int64_t>(before) + 4;  // one in flight, sinks, 16 rows, the rest
-  model_->Release(4);
+  const int steps = steps_in_flight() + 3;  // those in flight, sinks, 16 rows, the rest
+  const int64_t last_step = static_cast<int64_t>(before) + steps;
+  model_->Release(steps);
   EXPECT_TRUE(Collect(*quick).status.ok());
   EXPECT_LE(static_cast<int64_t>(model_->steps().size()), last_step);
   model_->ReleaseAll();
   for (const auto& stream : streams) Collect(*stream);
 }
 
-TEST_F(EngineBatchingTest, AtMostMaxNumSeqsRunAndTheRestIsServedInOrder) {
+TEST_P(EngineBatchingTest, AtMostMaxNumSeqsRunAndTheRestIsServedInOrder) {
   options_.num_slots = 9;
   options_.max_num_seqs = 3;
   Start(Endless());
@@ -86,7 +87,7 @@ TEST_F(EngineBatchingTest, AtMostMaxNumSeqsRunAndTheRestIsServedInOrder) {
   EXPECT_THAT(order, ElementsAreArray({0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
-TEST_F(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
+TEST_P(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
   options_.num_slots = 2;
   Start(Endless());
   const std::string session = NewSession();
@@ -108,7 +109,7 @@ TEST_F(EngineBatchingTest, OneShotTurnsWaitForASlotAndSessionsPassThem) {
 
 // The engine once slept on the turn behind some that ended without a step: they had taken the seat, or the slot, that
 // it wanted.
-TEST_F(EngineBatchingTest, TurnsWithoutAStepDoNotHoldUpTheNext) {
+TEST_P(EngineBatchingTest, TurnsWithoutAStepDoNotHoldUpTheNext) {
   options_.max_num_seqs = 1;
   options_.num_slots = 1;
   Start(Endless());
@@ -123,7 +124,7 @@ TEST_F(EngineBatchingTest, TurnsWithoutAStepDoNotHoldUpTheNext) {
   EXPECT_EQ(engine_->SlotsFree(), 1);
 }
 
-TEST_F(EngineBatchingTest, AFullQueueRefuses) {
+TEST_P(EngineBatchingTest, AFullQueueRefuses) {
   options_.max_num_seqs = 1;
   options_.max_num_queued_requests = 2;
   Start(Endless());
@@ -142,7 +143,7 @@ TEST_F(EngineBatchingTest, AFullQueueRefuses) {
   EXPECT_TRUE(Finish(TextTurn("c", 1, session)).status.ok());
 }
 
-TEST_F(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
+TEST_P(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
   Start(Endless());
   const std::string session = NewSession();
   model_->Hold();
@@ -154,7 +155,7 @@ TEST_F(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
   Collect(*stream);
 }
 
-TEST_F(EngineBatchingTest, TheFirstTokenLeavesInItsStep) {
+TEST_P(EngineBatchingTest, TheFirstTokenLeavesInItsStep) {
   Start(Endless());
   model_->Hold();
   const auto stream = MustSubmit(TextTurn("ab", 50));  // two sinks: one step
@@ -170,7 +171,7 @@ TEST_F(EngineBatchingTest, TheFirstTokenLeavesInItsStep) {
   Collect(*stream);
 }
 
-TEST_F(EngineBatchingTest, ASlotIsClearedBeforeItsNextSession) {
+TEST_P(EngineBatchingTest, ASlotIsClearedBeforeItsNextSession) {
   options_.num_slots = 2;
   Start();
   for (int i = 0; i < 5; ++i) {  // the fake model objects to a slot that was not cleared
@@ -180,6 +181,8 @@ TEST_F(EngineBatchingTest, ASlotIsClearedBeforeItsNextSession) {
     EXPECT_TRUE(Finish(TextTurn("one-shot", 3)).status.ok());
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(StepsInFlight, EngineBatchingTest, ::testing::Values(1, 2));
 
 }  // namespace
 }  // namespace cascade

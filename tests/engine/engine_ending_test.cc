@@ -27,7 +27,7 @@ class EngineEndingTest : public EngineTest {
   TurnDelta last_;
 };
 
-TEST_F(EngineEndingTest, CancelWhileDecoding) {
+TEST_P(EngineEndingTest, CancelWhileDecoding) {
   Start(Endless());
   const std::string session = NewSession();
   model_->Hold();
@@ -39,13 +39,14 @@ TEST_F(EngineEndingTest, CancelWhileDecoding) {
   EXPECT_LE(StepsUntilEnd(*stream), 2);
   EXPECT_EQ(last_.finish_reason, FinishReason::kCancelled);
   EXPECT_EQ(last_.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(last_.text, "aaaa");  // what was made belongs to the session
-  EXPECT_EQ(Position(session), 6);
+  // What was made belongs to the session: that of the steps in flight too.
+  EXPECT_EQ(last_.text, std::string(3 + static_cast<size_t>(steps_in_flight()), 'a'));
+  EXPECT_EQ(Position(session), 2 + 3 + steps_in_flight());
   EXPECT_EQ(engine_->GetSession(session)->last_finish, FinishReason::kCancelled);
   EXPECT_TRUE(Finish(TextTurn("c", 1, session)).status.ok());
 }
 
-TEST_F(EngineEndingTest, CancelWhileReading) {
+TEST_P(EngineEndingTest, CancelWhileReading) {
   Start(Endless());
   const std::string session = NewSession();
   std::vector<int32_t> prompt;
@@ -59,15 +60,16 @@ TEST_F(EngineEndingTest, CancelWhileReading) {
   EXPECT_LE(StepsUntilEnd(*stream), 2);
   EXPECT_EQ(last_.finish_reason, FinishReason::kCancelled);
   EXPECT_TRUE(last_.token_ids.empty());
-  // Sinks and two slices are fed, and the next id is pending.
-  EXPECT_EQ(Position(session), 2 + 16 + 16 + 1);
-  EXPECT_EQ(last_.usage.prompt_tokens, 35);
+  // Sinks, a slice and those in flight are fed, and the next id is pending.
+  const int64_t position = 2 + 16 + 16 * steps_in_flight() + 1;
+  EXPECT_EQ(Position(session), position);
+  EXPECT_EQ(last_.usage.prompt_tokens, position);
   // The session goes on as one that was given just those ids.
   Finish(IdsTurn({}, 1, session));
-  EXPECT_EQ(model_->FedIds(0), std::vector<int32_t>(prompt.begin(), prompt.begin() + 35));
+  EXPECT_EQ(model_->FedIds(0), std::vector<int32_t>(prompt.begin(), prompt.begin() + position));
 }
 
-TEST_F(EngineEndingTest, CancelWhileWaitingTouchesNothing) {
+TEST_P(EngineEndingTest, CancelWhileWaitingTouchesNothing) {
   options_.max_num_seqs = 1;
   Start(Endless());
   const std::string session = NewSession();
@@ -94,7 +96,7 @@ TEST_F(EngineEndingTest, CancelWhileWaitingTouchesNothing) {
   EXPECT_EQ(engine_->SlotsFree(), 3);
 }
 
-TEST_F(EngineEndingTest, DeadlinesOfRunningAndWaitingTurns) {
+TEST_P(EngineEndingTest, DeadlinesOfRunningAndWaitingTurns) {
   options_.max_num_seqs = 1;
   Start(Endless());
   model_->Hold();
@@ -107,15 +109,15 @@ TEST_F(EngineEndingTest, DeadlinesOfRunningAndWaitingTurns) {
   EXPECT_LE(StepsUntilEnd(*running), 2);
   EXPECT_EQ(last_.finish_reason, FinishReason::kDeadline);
   EXPECT_EQ(last_.status.code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(last_.usage.completion_tokens, 1);
+  EXPECT_EQ(last_.usage.completion_tokens, steps_in_flight());
   const TurnDelta never_ran = Collect(*waiting);
   EXPECT_EQ(never_ran.finish_reason, FinishReason::kDeadline);
   EXPECT_EQ(never_ran.usage.completion_tokens, 0);
   EXPECT_EQ(never_ran.usage.queue_time, seconds(5));
-  EXPECT_EQ(model_->steps().size(), 1u);
+  EXPECT_EQ(model_->steps().size(), static_cast<size_t>(steps_in_flight()));
 }
 
-TEST_F(EngineEndingTest, ADeadlineInThePastNeverReachesTheModel) {
+TEST_P(EngineEndingTest, ADeadlineInThePastNeverReachesTheModel) {
   Start(Endless());
   TurnRequest request = TextTurn("x", 1000);
   request.deadline = clock_.Now();
@@ -123,7 +125,7 @@ TEST_F(EngineEndingTest, ADeadlineInThePastNeverReachesTheModel) {
   EXPECT_EQ(model_->steps().size(), 0u);
 }
 
-TEST_F(EngineEndingTest, DeletingABusySessionCancelsItsTurn) {
+TEST_P(EngineEndingTest, DeletingABusySessionCancelsItsTurn) {
   options_.num_slots = 2;
   Start(Endless());
   const std::string session = NewSession();
@@ -136,7 +138,7 @@ TEST_F(EngineEndingTest, DeletingABusySessionCancelsItsTurn) {
   EXPECT_EQ(engine_->DeleteSession(session).code(), absl::StatusCode::kNotFound);
 }
 
-TEST_F(EngineEndingTest, AnErrorEndsTheTurnsOfItsStepAndNoOthers) {
+TEST_P(EngineEndingTest, AnErrorEndsTheTurnsOfItsStepAndNoOthers) {
   Start(Says("hello"));
   const std::string hit = NewSession();
   const std::string spared = NewSession();
@@ -165,7 +167,7 @@ TEST_F(EngineEndingTest, AnErrorEndsTheTurnsOfItsStepAndNoOthers) {
   NewSession();  // the lost session's slot serves again
 }
 
-TEST_F(EngineEndingTest, NanLogitsEndTheirTurnOnly) {
+TEST_P(EngineEndingTest, NanLogitsEndTheirTurnOnly) {
   Start([](std::span<const int32_t> ids, std::span<float> logits) {
     std::fill(logits.begin(), logits.end(), 0.0f);
     logits['a'] = ids[0] == 'n' && ids.size() > 5 ? NAN : 1.0f;
@@ -180,7 +182,7 @@ TEST_F(EngineEndingTest, NanLogitsEndTheirTurnOnly) {
   EXPECT_EQ(Collect(*well).text, std::string(20, 'a'));
 }
 
-TEST_F(EngineEndingTest, NanScoresEndTheirTurn) {
+TEST_P(EngineEndingTest, NanScoresEndTheirTurn) {
   Start([](std::span<const int32_t> ids, std::span<float> logits) {
     std::fill(logits.begin(), logits.end(), ids.size() > 5 ? NAN : 1.0f);
   });
@@ -193,7 +195,7 @@ TEST_F(EngineEndingTest, NanScoresEndTheirTurn) {
   EXPECT_EQ(engine_->SlotsFree(), 4);
 }
 
-TEST_F(EngineEndingTest, AfterStopAdmissionNothingNewComesInAndDrainWaits) {
+TEST_P(EngineEndingTest, AfterStopAdmissionNothingNewComesInAndDrainWaits) {
   Start(Endless());
   const std::string session = NewSession();
   const auto stream = MustSubmit(TextTurn("x", 50, session));
@@ -207,7 +209,7 @@ TEST_F(EngineEndingTest, AfterStopAdmissionNothingNewComesInAndDrainWaits) {
   EXPECT_EQ(delta->finish_reason, FinishReason::kLength);
 }
 
-TEST_F(EngineEndingTest, DrainCutsAtItsDeadline) {
+TEST_P(EngineEndingTest, DrainCutsAtItsDeadline) {
   Start(Endless());
   const auto stream = MustSubmit(TextTurn("x", 1000000));
   engine_->StopAdmission();
@@ -217,7 +219,7 @@ TEST_F(EngineEndingTest, DrainCutsAtItsDeadline) {
   EXPECT_EQ(delta->finish_reason, FinishReason::kCancelled);
 }
 
-TEST_F(EngineEndingTest, TheDestructorCancelsWhatRunsAndWaits) {
+TEST_P(EngineEndingTest, TheDestructorCancelsWhatRunsAndWaits) {
   options_.max_num_seqs = 1;
   Start(Endless());
   const auto running = MustSubmit(TextTurn("x", 1000000));
@@ -227,7 +229,7 @@ TEST_F(EngineEndingTest, TheDestructorCancelsWhatRunsAndWaits) {
   EXPECT_EQ(Collect(*waiting).finish_reason, FinishReason::kCancelled);
 }
 
-TEST_F(EngineEndingTest, ExpiredSessionsAreNotFound) {
+TEST_P(EngineEndingTest, ExpiredSessionsAreNotFound) {
   options_.session_ttl = seconds(10);
   Start(Endless());
   const std::string session = NewSession();
@@ -239,6 +241,8 @@ TEST_F(EngineEndingTest, ExpiredSessionsAreNotFound) {
   EXPECT_EQ(SubmitCode(TextTurn("x", 1, session)), absl::StatusCode::kNotFound);
   EXPECT_EQ(engine_->SlotsFree(), 4);
 }
+
+INSTANTIATE_TEST_SUITE_P(StepsInFlight, EngineEndingTest, ::testing::Values(1, 2));
 
 }  // namespace
 }  // namespace cascade

@@ -48,7 +48,7 @@ class EngineStateTest : public EngineTest {
   }
 };
 
-TEST_F(EngineStateTest, AloneAndWithNoisyNeighbours) {
+TEST_P(EngineStateTest, AloneAndWithNoisyNeighbours) {
   options_.num_slots = 9;
   options_.max_num_seqs = 8;
   options_.max_num_batched_tokens = 24;
@@ -71,7 +71,7 @@ TEST_F(EngineStateTest, AloneAndWithNoisyNeighbours) {
   EXPECT_EQ(engine_->SlotsFree(), 9);
 }
 
-TEST_F(EngineStateTest, TheSlotHoldsTheIdsWhateverTheTurns) {
+TEST_P(EngineStateTest, TheSlotHoldsTheIdsWhateverTheTurns) {
   Start();
   std::vector<int32_t> ids;
   for (int i = 0; i < 300; ++i) ids.push_back(i % 250);
@@ -93,7 +93,7 @@ TEST_F(EngineStateTest, TheSlotHoldsTheIdsWhateverTheTurns) {
 }
 
 // Everything at once, by many threads; what is asserted is that each turn ends as it may and nothing leaks.
-TEST_F(EngineStateTest, Stress) {
+TEST_P(EngineStateTest, Stress) {
   options_.num_slots = 6;
   options_.max_num_seqs = 4;
   options_.max_num_queued_requests = 6;
@@ -144,6 +144,8 @@ TEST_F(EngineStateTest, Stress) {
   EXPECT_EQ(engine_->SlotsFree(), 6);
   EXPECT_EQ(engine_->metrics().sessions.load(), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(StepsInFlight, EngineStateTest, ::testing::Values(1, 2));
 
 }  // namespace
 }  // namespace cascade

@@ -61,7 +61,8 @@ inline FakeModel::Script Endless() {
   };
 }
 
-class EngineTest : public ::testing::Test {
+// With as many steps in flight as the parameter says.
+class EngineTest : public ::testing::TestWithParam<int> {
  protected:
   EngineTest() {
     options_.geometry.num_sinks = 2;
@@ -87,12 +88,13 @@ class EngineTest : public ::testing::Test {
   void Start(FakeModel::Script script = nullptr, const Tokenizer* tokenizer = nullptr,
              const ChatTemplate* chat_template = nullptr) {
     model_ = std::make_unique<FakeModel>(options_.geometry, ByteTokenizer::kVocabulary, options_.max_num_batched_tokens,
-                                         std::move(script));
+                                         std::move(script), steps_in_flight());
     auto engine = Engine::Create(options_, *model_, tokenizer != nullptr ? *tokenizer : tokenizer_, chat_template,
                                  clock_, random_);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
+  static int steps_in_flight() { return GetParam(); }
   std::string NewSession() {
     const auto info = engine_->CreateSession("");
     EXPECT_TRUE(info.ok()) << info.status();

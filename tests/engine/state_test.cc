@@ -11,8 +11,8 @@
 
 #include "engine/engine.h"
 #include "engine/model/llama.h"
-#include "kernels/cpu_backend.h"
 #include "tests/support/random_geometry.h"
+#include "tests/support/state_device.h"
 #include "tests/support/tiny_model.h"
 
 namespace cascade::test {
@@ -30,14 +30,13 @@ struct Server {
   std::unique_ptr<Engine> engine;
 };
 
-Server MakeServer(const std::string& path, const CascadeGeometry& geometry, int threads, bool int8, int budget) {
+Server MakeServer(const std::string& path, const CascadeGeometry& geometry, int threads, int variant, int budget) {
   Server server;
   server.source = *OpenModel(path);
-  server.backend = *kernels::CreateCpuBackend(
-      {.num_threads = threads, .activations = int8 ? kernels::Activations::kInt16 : kernels::Activations::kFloat32});
+  StateDevice device = MakeStateDevice(variant, threads);
+  server.backend = std::move(device.backend);
   const int slots = kNeighbours + 3;
-  server.llama = *Llama::Create(*server.source, geometry, int8 ? kernels::DType::kF16 : kernels::DType::kF32, slots,
-                                budget, *server.backend);
+  server.llama = *Llama::Create(*server.source, geometry, device.kv_type, slots, budget, *server.backend);
   server.tokenizer = *CreateTokenizer(server.source->vocabulary());
   EngineOptions options;
   options.geometry = geometry;
@@ -119,16 +118,16 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
   const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(rng); };
   const std::string path =
       (std::filesystem::temp_directory_path() / ("cascade_state_" + std::to_string(getpid()) + ".gguf")).string();
-  const bool int8 = GetParam() % 2 == 0;
+  const bool quantised = GetParam() % 2 == 0;
   TinyModelOptions tiny;
   tiny.seed = static_cast<uint32_t>(GetParam());
-  tiny.matrices = int8 ? (GetParam() % 4 == 0 ? kernels::DType::kQ4_1 : kernels::DType::kQ8_0) : kernels::DType::kF32;
+  tiny.matrices = quantised ? (GetParam() % 4 == 0 ? kernels::DType::kQ4_1 : kernels::DType::kQ8_0) : kernels::DType::kF32;
   WriteTinyModel(path, tiny);
   const CascadeGeometry geometry = RandomGeometry(rng, pick(1, 4));
   SCOPED_TRACE(geometry.ToString());
 
-  Server alone = MakeServer(path, geometry, 1, int8, 512);
-  Server crowded = MakeServer(path, geometry, 2, int8, pick(kNeighbours + 2, 40));
+  Server alone = MakeServer(path, geometry, 1, GetParam(), 512);
+  Server crowded = MakeServer(path, geometry, 2, GetParam(), pick(kNeighbours + 2, 40));
   std::filesystem::remove(path);
   const int vocabulary = alone.llama->vocabulary();
   const auto random_ids = [&](int count) {
@@ -137,7 +136,7 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
     return ids;
   };
 
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < StateRounds(40); ++round) {
     // Among neighbours, in turns; some of them generate.
     const std::string session = crowded.engine->CreateSession("")->id;
     std::vector<std::shared_ptr<TokenStream>> neighbours;
@@ -184,7 +183,7 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, StateTest, ::testing::Range(0, 20));
+INSTANTIATE_TEST_SUITE_P(Models, StateTest, ::testing::Range(0, StateVariants(20)));
 
 }  // namespace
 }  // namespace cascade::test

@@ -1,11 +1,8 @@
-// Attention and its scores against the reference, and their row invariance.
-#include <gtest/gtest.h>
-
+// Attention and its scores on every back end: against the reference in long slices, one row at a time and in steps of
+// several sessions; and their row invariance.
 #include <cmath>
-#include <cstring>
 
-#include "hwy/targets.h"
-#include "tests/support/cache_script.h"
+#include "tests/kernels/cache_cases.h"
 
 namespace cascade::kernels {
 namespace {
@@ -23,22 +20,29 @@ std::vector<CacheCase> Cases() {
   constexpr auto kInterleaved = RopePairs::kInterleaved;
   constexpr auto kHalves = RopePairs::kHalves;
   std::vector<CacheCase> cases = {
+      // What a slow back end runs.
       With(MakeCase("one_ring", 16, 1, {16}, 8, 4), kMean, kInterleaved),
-      With(MakeCase("tiny_rings", 16, 3, {4, 4}, 4, 1, DType::kF32), kMean, kInterleaved),
       With(MakeCase("tiny_rings_max", 16, 3, {4, 4}, 4, 0, DType::kF32), kMax, kHalves),
+      With(MakeCase("ring_of_17", 64, 4, {17, 17, 17}, 16, 0), kMean, kInterleaved),
+      With(MakeCase("many_tiles", 16, 2, {150}, 48, 70), kMean, kInterleaved),
+      With(MakeCase("head_of_80", 80, 3, {48, 48}, 16, 20), kMean, kHalves),
+      With(MakeCase("far_f16", 64, 3, {32, 16}, 16, 4), kMax, kHalves, 10'000'019),
+      With(MakeCase("widest_head_max", 256, 8, {16, 16}, 16, 1, DType::kF32), kMax, kInterleaved),
+      With(MakeCase("many_rings", 24, 2, {8, 8, 4, 4, 4, 4}, 4, 2), kMean, kInterleaved),
+      With(MakeCase("group_of_16", 128, 16, {24}, 24, 3), kMean, kHalves),
+      // The rest.
+      With(MakeCase("tiny_rings", 16, 3, {4, 4}, 4, 1, DType::kF32), kMean, kInterleaved),
       With(MakeCase("rings_of_8", 64, 3, {8, 8, 8, 8}, 8, 4), kMean, kInterleaved),
       With(MakeCase("rings_of_8_f32", 64, 4, {8, 8, 8, 8}, 8, 4, DType::kF32), kMax, kInterleaved),
       With(MakeCase("ring_of_15", 64, 1, {15, 15}, 4, 1, DType::kF32), kMean, kHalves),
       With(MakeCase("ring_of_16", 64, 3, {16, 16}, 16, 4), kMax, kHalves),
-      With(MakeCase("ring_of_17", 64, 4, {17, 17, 17}, 16, 0), kMean, kInterleaved),
       With(MakeCase("odd_all", 20, 3, {23, 19, 13}, 7, 3, DType::kF32), kMean, kInterleaved),
+      With(MakeCase("odd_rings", 40, 3, {23, 19, 13}, 7, 3, DType::kF32), kMax, kInterleaved),
       With(MakeCase("odd_all_f16", 6, 5, {23, 19, 13}, 7, 3), kMax, kHalves),
       With(MakeCase("wide_head", 128, 4, {64, 32}, 32, 4), kMean, kHalves),
       With(MakeCase("widest_head", 256, 1, {32, 32}, 32, 4, DType::kF32), kMean, kInterleaved),
-      With(MakeCase("head_of_80", 80, 3, {48, 48}, 16, 20), kMean, kHalves),
       With(MakeCase("one_head_dim_pair", 2, 1, {16}, 4, 1, DType::kF32), kMean, kInterleaved),
       With(MakeCase("far", 64, 3, {16, 16}, 8, 4, DType::kF32), kMean, kInterleaved, 10'000'003),
-      With(MakeCase("far_f16", 64, 3, {32, 16}, 16, 4), kMax, kHalves, 10'000'019),
       With(MakeCase("long_stride", 16, 3, {96, 96}, 96, 4), kMean, kInterleaved),
       With(MakeCase("long_stride_max", 16, 3, {96, 96}, 96, 4, DType::kF32), kMax, kHalves),
       With(MakeCase("many_keys", 16, 2, {1200}, 60, 4), kMean, kInterleaved),
@@ -56,98 +60,42 @@ std::vector<CacheCase> Cases() {
   return cases;
 }
 
-// Enough to fill and wrap all rings.
-int Tokens(const CacheCase& test_case) {
-  int tokens = test_case.shape.num_sinks;
-  for (const int slots : test_case.shape.ring_slots) tokens += slots;
-  return tokens + 5 * test_case.shape.stride;
-}
-
-class AttendCases : public ::testing::TestWithParam<CacheCase> {};
-
-TEST_P(AttendCases, AgreesWithReference) {
-  CacheCase test_case = GetParam();
-  test_case.tokens = Tokens(test_case);
-  ExpectAgreesWithReference(test_case, 2);
-}
-
-void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i) {
-    ASSERT_EQ(std::memcmp(&a[i], &b[i], sizeof(float)), 0) << "at " << i << ": " << a[i] << " and " << b[i];
+class AttendTest : public CacheTestWithBackend {
+ protected:
+  // Enough to fill and wrap all rings.
+  CacheCase Case() const {
+    CacheCase test_case = GetParam().test_case;
+    test_case.tokens = TokensToWrap(test_case.shape, GetParam().backend.slow() ? 2 : 5);
+    return test_case;
   }
+};
+
+TEST_P(AttendTest, WholeStridesAgreeWithReference) { ExpectAgreesWithReference(*Create(), Case(), {}); }
+
+TEST_P(AttendTest, SingleRowsAgreeWithReference) {
+  ExpectAgreesWithReference(*Create(), Case(), {.most_rows = 1, .fused = true});
 }
 
-// All of a slot's content is compared, what is stale too.
-void ExpectSameRun(const CacheRun& a, const CacheRun& b) {
-  for (size_t s = 0; s < std::min(a.outputs.size(), b.outputs.size()); ++s) {
-    ExpectSameBits(a.outputs[s], b.outputs[s]);
-    for (size_t head = 0; head < a.heads[s].size(); ++head) {
-      EXPECT_EQ(a.heads[s][head].tokens, b.heads[s][head].tokens);
-      for (size_t segment = 0; segment < a.heads[s][head].scores.size(); ++segment) {
-        ExpectSameBits(a.heads[s][head].distinctness[segment], b.heads[s][head].distinctness[segment]);
-        ExpectSameBits(a.heads[s][head].scores[segment], b.heads[s][head].scores[segment]);
-      }
-    }
-  }
+TEST_P(AttendTest, MixedStepsAgreeWithReference) {
+  ExpectAgreesWithReference(*Create(), Case(), {.sessions = 3, .most_rows = 9, .seed = 5, .fused = true});
 }
 
-TEST_P(AttendCases, SlicingBatchAndThreadsChangeNoBit) {
-  CacheCase test_case = GetParam();
-  test_case.tokens = Tokens(test_case) - test_case.shape.stride / 2;  // most end inside a stride
-  const CacheRun whole = RunCache(test_case, {});
+TEST_P(AttendTest, SlicingBatchAndThreadsChangeNoBit) {
+  if (!GetParam().backend.row_invariant) return;  // it does not say so
+  CacheCase test_case = Case();
+  test_case.tokens -= test_case.shape.stride / 2;  // most end inside a stride
+  const CacheRun whole = RunCache(*Create(1), test_case, {});
   for (const float x : whole.outputs[0]) ASSERT_TRUE(std::isfinite(x));
-  ExpectSameRun(whole, RunCache(test_case, {.most_rows = 1}));
-  ExpectSameRun(whole, RunCache(test_case, {.threads = 3, .most_rows = 3}));
-  for (uint32_t seed = 1; seed <= 4; ++seed) {
-    ExpectSameRun(whole, RunCache(test_case, {.sessions = 1 + static_cast<int>(seed),
-                                              .threads = 1 + static_cast<int>(seed % 3),
-                                              .most_rows = 40,
-                                              .seed = seed}));
+  ExpectSameRun(whole, RunCache(*Create(1), test_case, {.most_rows = 1}));
+  ExpectSameRun(whole, RunCache(*Create(3), test_case, {.most_rows = 3, .fused = true}));
+  const uint32_t seeds = GetParam().backend.slow() ? 1 : 4;
+  for (uint32_t seed = 1; seed <= seeds; ++seed) {
+    ExpectSameRun(whole, RunCache(*Create(1 + static_cast<int>(seed % 3)), test_case,
+                                  {.sessions = 1 + static_cast<int>(seed), .most_rows = 40, .seed = seed}));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AttendTest, AttendCases, ::testing::ValuesIn(Cases()),
-                         [](const auto& info) { return info.param.name; });
-
-// The widest is what all other tests run.
-TEST(AttendTest, EveryInstructionSetAgreesWithReference) {
-  int sets = 0;
-  for (int64_t left = hwy::SupportedTargets() & HWY_TARGETS; left != 0; left &= left - 1, ++sets) {
-    hwy::SetSupportedTargetsForTest(left & -left);
-    SCOPED_TRACE(hwy::TargetName(left & -left));
-    for (const DType type : {DType::kF16, DType::kF32}) {
-      CacheCase test_case = MakeCase("", 40, 3, {48, 32, 32}, 16, 4, type);
-      test_case.shape.selection_group = 2;
-      test_case.tokens = Tokens(test_case);
-      ExpectAgreesWithReference(test_case, 2);
-    }
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  EXPECT_GT(sets, 0);
-}
-
-TEST(AttendPlanTest, LongHistoryTakesOneRowAtATime) {
-  CacheCase test_case = MakeCase("", 64, 3, {65536}, 64, 4);
-  const CacheLayout layout(test_case.shape);
-  ThreadPool pool(1);
-  const std::vector<Segment> segments = {{.count = 4, .query_position = 65540},
-                                         {.count = 65537, .grows = true, .query_position = 65536}};
-  const Slice slice{.num_rows = 8, .write_slot = 0, .segments = segments};
-  std::vector<std::byte> memory(1);
-  CacheStep step;
-  step.Begin(layout, memory.data(), 1, 8, {&slice, 1}, pool);
-  AttendPlan plan;
-  plan.Make(layout, step, 2);
-  ASSERT_EQ(plan.rounds.size(), 8u);
-  int row = 0;
-  for (const AttendRound& round : plan.rounds) {
-    ASSERT_EQ(round.units.size(), 1u);
-    EXPECT_EQ(round.units[0].rows, 1);
-    EXPECT_EQ(round.units[0].first, row++);
-  }
-  EXPECT_LT(plan.logits_floats, 6 * (65536 + 256));
-}
+INSTANTIATE_TEST_SUITE_P(Cases, AttendTest, testing::ValuesIn(CacheTests(Cases(), 9)), NameOfCacheTest);
 
 }  // namespace
 }  // namespace cascade::kernels

@@ -1,13 +1,7 @@
-// Closing strides: scores, distinctness, moves and selection against the reference.
-#include <gtest/gtest.h>
-
+// Closing strides on every back end: scores, distinctness, moves and selection against the reference.
 #include <cmath>
-#include <limits>
-#include <random>
 
-#include "kernels/cpu/selection.h"
-#include "tests/support/cache_script.h"
-#include "tests/support/reference_attention.h"
+#include "tests/kernels/cache_cases.h"
 
 namespace cascade::kernels {
 namespace {
@@ -23,88 +17,82 @@ std::vector<CacheCase> Cases() {
   constexpr auto kBoth = Selection::kBoth;
   constexpr auto kAttention = Selection::kAttention;
   constexpr auto kDistinctness = Selection::kDistinctness;
-  return {
-      With(MakeCase("pairs", 16, 3, {8, 8}, 4, 2, DType::kF32), kAttention, 1),
+  const std::vector<CacheCase> shapes = {
+      // What a slow back end runs.
       With(MakeCase("unequal", 16, 1, {8, 4, 4}, 4, 2, DType::kF32), kAttention, 1),
       With(MakeCase("groups", 64, 3, {16, 16, 16}, 16, 4, DType::kF32), kBoth, 4),
+      With(MakeCase("odd_max_wide", 72, 3, {33, 21, 17}, 12, 3), kBoth, 3, ScoreReduction::kMax),
+      // The rest.
+      With(MakeCase("pairs", 16, 3, {8, 8}, 4, 2, DType::kF32), kAttention, 1),
       With(MakeCase("groups_f16", 64, 3, {16, 16, 16}, 16, 4), kBoth, 4),
       With(MakeCase("max", 64, 4, {32, 32, 32, 32}, 32, 4, DType::kF32), kBoth, 4, ScoreReduction::kMax),
       With(MakeCase("distinctness", 64, 1, {32, 32}, 32, 0), kDistinctness, 8),
+      With(MakeCase("large_groups", 16, 1, {128, 128}, 128, 0), kBoth, 64),
       With(MakeCase("odd", 20, 3, {23, 19, 17}, 6, 3, DType::kF32), kBoth, 1),
       With(MakeCase("odd_max", 20, 3, {33, 21, 17}, 12, 3), kBoth, 3, ScoreReduction::kMax),
   };
+  std::vector<CacheCase> cases;
+  for (const bool halves : {false, true}) {
+    for (const bool far : {false, true}) {
+      for (CacheCase test_case : shapes) {
+        test_case.shape.rope.pairs = halves ? RopePairs::kHalves : RopePairs::kInterleaved;
+        test_case.first_index = far ? 10'000'001 : 0;
+        test_case.name += std::string(halves ? "_halves" : "_interleaved") + (far ? "_far" : "");
+        cases.push_back(std::move(test_case));
+      }
+    }
+  }
+  return cases;
 }
 
-class CloseStridesCases : public ::testing::TestWithParam<std::tuple<CacheCase, RopePairs, int64_t>> {};
+class CloseStridesTest : public CacheTestWithBackend {};
 
-TEST_P(CloseStridesCases, AgreesWithReference) {
-  CacheCase test_case = std::get<0>(GetParam());
-  test_case.shape.rope.pairs = std::get<1>(GetParam());
-  test_case.first_index = std::get<2>(GetParam());
+TEST_P(CloseStridesTest, AgreesWithReference) {
+  CacheCase test_case = GetParam().test_case;
   test_case.tokens = 14 * test_case.shape.stride;
-  ExpectAgreesWithReference(test_case, 3);
+  ExpectAgreesWithReference(*Create(3), test_case, {});
 }
 
-INSTANTIATE_TEST_SUITE_P(CloseStridesTest, CloseStridesCases,
-                         ::testing::Combine(::testing::ValuesIn(Cases()),
-                                            ::testing::Values(RopePairs::kInterleaved, RopePairs::kHalves),
-                                            ::testing::Values(0, 10'000'001)),
-                         [](const auto& info) {
-                           return std::get<0>(info.param).name +
-                                  (std::get<1>(info.param) == RopePairs::kHalves ? "_halves" : "_interleaved") +
-                                  (std::get<2>(info.param) > 0 ? "_far" : "");
-                         });
+// Several sessions close in one step.
+TEST_P(CloseStridesTest, SeveralAtOnceAgreeWithReference) {
+  CacheCase test_case = GetParam().test_case;
+  test_case.tokens = 12 * test_case.shape.stride;
+  ExpectAgreesWithReference(*Create(), test_case, {.sessions = 3});
+}
 
-TEST(CloseStridesTest, ZeroKeysAreDistinct) {
-  const CacheCase test_case = MakeCase("", 16, 1, {8}, 8, 0);
-  ThreadPool pool(1);
-  const auto ops = CacheOps::Create(test_case.shape, 1, 8, pool).value();
+INSTANTIATE_TEST_SUITE_P(Cases, CloseStridesTest, testing::ValuesIn(CacheTests(Cases(), 3)), NameOfCacheTest);
+
+class CloseTest : public CacheTestWithBackend {};
+
+TEST_P(CloseTest, ZeroKeysAreDistinct) {
+  const CacheCase test_case = GetParam().test_case;
+  const auto backend = Create();
   CacheScript script(test_case);
   std::vector<Segment> segments;
   const Slice slice = script.NextSlice(8, segments);
-  std::vector<float> k(8 * 32, 0.0f), v(8 * 32, 1.0f);
-  for (int row = 4; row < 8; ++row) std::fill_n(k.begin() + row * 32, 16, 2.0f);  // half of head 0's keys, equal
-  ops->BeginStep({&slice, 1});
-  ops->AppendKv(0, {.data = k.data(), .rows = 8, .cols = 32}, {.data = v.data(), .rows = 8, .cols = 32});
+  std::vector<float> keys(8 * 32, 0.0f);
+  for (int row = 4; row < 8; ++row) std::fill_n(keys.begin() + row * 32, 16, 2.0f);  // half of head 0's keys, equal
+  const DeviceMatrix k(*backend, 8, 32, Precision::kCompute, keys);
+  const DeviceMatrix v(*backend, 8, 32, Precision::kCompute, std::vector<float>(8 * 32, 1.0f));
+  ASSERT_TRUE(backend->CreateCaches(test_case.shape, 1, 8).ok());
+  const std::vector<int32_t> ids(8, 0);
+  backend->BeginStep({.slices = {&slice, 1}, .ids = ids, .samples = {}});
+  backend->AppendKv(0, k.view(), v.view());
   script.Advance(8);
   std::vector<CloseMove> moves;
   const Close close = script.CloseStride(moves);
-  ops->CloseStrides({&close, 1});
-  const HeadContents half = ops->ReadHead(0, 0, 0).value();
-  for (int slot = 0; slot < 8; ++slot) EXPECT_NEAR(half.distinctness[1][slot], slot < 4 ? 1.0f : 0.0f, 1e-3f);
-  EXPECT_EQ(ops->ReadHead(0, 0, 1).value().distinctness[1],
+  backend->CloseStrides({&close, 1});
+  ASSERT_TRUE(backend->Finish().ok());
+  const HeadContents half = backend->ReadHead(0, 0, 0).value();
+  // Equal keys that were rotated apart and back differ by the roundings of two of them.
+  const float bound = test_case.shape.kv_type == DType::kBF16 ? 0x1p-7f : 1e-3f;
+  for (int slot = 0; slot < 8; ++slot) EXPECT_NEAR(half.distinctness[1][slot], slot < 4 ? 1.0f : 0.0f, bound);
+  EXPECT_EQ(backend->ReadHead(0, 0, 1).value().distinctness[1],
             (std::vector<float>{1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0}));
 }
 
-TEST(SelectHalfTest, AgreesWithSorting) {
-  std::minstd_rand random(7);
-  for (int round = 0; round < 2000; ++round) {
-    const int group = 1 << random() % 7;
-    std::vector<float> scores(2 * group), distinctness(2 * group);
-    const int values = 1 + static_cast<int>(random() % (3 * group));  // few: many ties
-    for (float& x : scores) x = static_cast<float>(random() % values);
-    for (float& x : distinctness) x = static_cast<float>(random() % values);
-    for (const Selection selection : {Selection::kBoth, Selection::kAttention, Selection::kDistinctness}) {
-      std::vector<int> kept, expected;
-      SelectHalf(scores, distinctness, selection, kept);
-      const std::vector<bool> stays =
-          ReferenceSelection({scores.begin(), scores.end()}, {distinctness.begin(), distinctness.end()}, selection);
-      for (int i = 0; i < 2 * group; ++i) {
-        if (stays[i]) expected.push_back(i);
-      }
-      ASSERT_EQ(kept, expected);
-    }
-  }
-}
-
-TEST(SelectHalfTest, KeepsHalfOfWhatIsNotANumber) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const Selection selection : {Selection::kBoth, Selection::kAttention, Selection::kDistinctness}) {
-    std::vector<int> kept;
-    SelectHalf(std::vector<float>{nan, nan, 1, nan}, std::vector<float>{nan, nan, nan, nan}, selection, kept);
-    EXPECT_EQ(kept.size(), 2u);
-  }
-}
+INSTANTIATE_TEST_SUITE_P(Cases, CloseTest, testing::ValuesIn(CacheTests({MakeCase("one_ring", 16, 1, {8}, 8, 0)}, 1)),
+                         NameOfCacheTest);
 
 }  // namespace
 }  // namespace cascade::kernels

@@ -41,14 +41,14 @@ TEST(CpuBackend, RefusesWeightsThatAreNotWholeBlocks) {
 TEST(CpuBackend, AllocatesZeroedAndSaysWhenItCanNot) {
   const auto backend = *CreateCpuBackend({.num_threads = 1});
   for (int64_t rows : {1, 3, 4096}) {
-    const auto view = backend->Allocate(rows, 577);
+    const auto view = backend->Allocate(rows, 577, Precision::kFull);
     ASSERT_TRUE(view.ok());
     EXPECT_EQ(reinterpret_cast<uintptr_t>(view->data) % 64, 0u);
     std::vector<float> host(rows * 577, NAN);
     backend->CopyToHost(*view, host);
     for (float value : host) ASSERT_EQ(value, 0.0f);
   }
-  const auto none = backend->Allocate(int64_t{1} << 30, int64_t{1} << 30);
+  const auto none = backend->Allocate(int64_t{1} << 30, int64_t{1} << 30, Precision::kCompute);
   EXPECT_EQ(none.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(none.status().message()), HasSubstr("4611686018427387904 bytes"));
   EXPECT_TRUE(backend->Finish().ok());

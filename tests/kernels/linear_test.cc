@@ -1,13 +1,11 @@
+// Linear layers on every back end, alone and together with what comes before them.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <iterator>
 #include <string>
 
-#include "kernels/cpu_backend.h"
-#include "tests/kernels/op_test.h"
+#include "tests/kernels/backend_under_test.h"
 #include "tests/support/compare.h"
-#include "tests/support/quantize.h"
+#include "tests/support/rounding.h"
 
 namespace cascade::kernels {
 namespace {
@@ -18,322 +16,318 @@ struct Sizes {
   int64_t inputs;
 };
 
-const std::vector<Sizes> kQuantizedSizes = {{1, 1, 32},    {1, 17, 64},    {2, 16, 96}, {3, 15, 32},
-                                            {5, 33, 576},  {7, 31, 64},    {8, 48, 32}, {9, 17, 96},
-                                            {19, 18, 288}, {33, 16, 1536}, {1, 65, 64}};
-const std::vector<Sizes> kFloatSizes = {{1, 1, 1},   {1, 17, 3},  {2, 16, 17},   {3, 15, 31}, {5, 33, 65},
-                                        {8, 48, 16}, {9, 17, 15}, {19, 18, 100}, {1, 65, 33}, {1, 130, 8}};
-
-const std::vector<Sizes> kSuperBlockSizes = {{1, 1, 256},  {1, 17, 512}, {2, 16, 256},  {3, 15, 768},
-                                             {5, 33, 256}, {9, 32, 512}, {19, 18, 256}, {1, 65, 256}};
-
-const std::vector<Sizes>& SizesOf(DType type) {
-  return !IsQuantized(type) ? kFloatSizes : BlockElements(type) == 32 ? kQuantizedSizes : kSuperBlockSizes;
+// A whole number of the type's blocks and the back end's vectors: one row's width of all types is at least 8.
+int64_t Columns(DType type, int64_t least) {
+  const int64_t block = std::max<int64_t>(BlockElements(type), 8);
+  return (least + block - 1) / block * block;
 }
 
-// `cols`, or as many as the type's block at least.
-int64_t Columns(DType type, int64_t cols) { return std::max<int64_t>(cols, BlockElements(type)); }
+std::vector<Sizes> SizesOf(DType type, const BackendUnderTest& backend) {
+  // Types that cover the formats of matrices on a device: these meet every number of rows.
+  const bool main = type == DType::kBF16 || type == DType::kQ8_0 || type == DType::kQ4_K;
+  std::vector<Sizes> sizes = {{1, 1, Columns(type, 8)}, {2, 33, Columns(type, 72)}, {9, 17, Columns(type, 264)}};
+  if (!main && (backend.slow() || backend.compute == DType::kF32)) {
+    sizes.push_back({33, 35, Columns(type, 64)});
+    return sizes;
+  }
+  for (const int64_t rows : {1, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100}) {
+    sizes.push_back({rows, rows % 2 == 0 ? 130 : 67, Columns(type, backend.slow() ? 96 : 320)});
+  }
+  sizes.push_back({3, 1001, Columns(type, 160)});
+  sizes.push_back({1, 65, Columns(type, 1024)});
+  sizes.push_back({20, 35, Columns(type, 1024)});
+  if (main && !backend.slow()) sizes.push_back({257, 259, Columns(type, 512)});
+  return sizes;
+}
 
-const std::vector<Activations> kActivations = {Activations::kInt8, Activations::kInt16, Activations::kFloat32};
-
-// The largest integer of an activation.
-int Most(Activations activations) { return activations == Activations::kInt8 ? 127 : 32639; }
-
-std::string Describe(DType type, const Sizes& sizes, Activations activations) {
+std::string Describe(DType type, const Sizes& sizes) {
   return std::string(Name(type)) + " x [" + std::to_string(sizes.rows) + ", " + std::to_string(sizes.inputs) + "] -> " +
-         std::to_string(sizes.outputs) +
-         (activations == Activations::kInt8    ? ", int8"
-          : activations == Activations::kInt16 ? ", int16"
-                                               : ", float32");
+         std::to_string(sizes.outputs);
 }
 
-class LinearTest : public OpTest {};
+std::vector<double> Wide(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+class LinearTest : public BackendTest {
+ protected:
+  // Of random blocks every other time, where what they say is in the compute type's range.
+  reference::StoredWeight SomeWeight(DType type, int64_t rows, int64_t cols) {
+    return IsQuantized(type) && rows % 2 == 1 && compute() != DType::kF16 ? RandomBlockWeight(random_, type, rows, cols)
+                                                                          : RandomWeight(random_, type, rows, cols);
+  }
+};
 
 TEST_P(LinearTest, AgreesWithReference) {
-  for (Activations activations : kActivations) {
-    const auto two_threads = CreateBackend(2, activations);
-    const auto one_thread = CreateBackend(1, activations);
-    for (DType type : AllTypes()) {
-      for (const Sizes& sizes : SizesOf(type)) {
-        SCOPED_TRACE(Describe(type, sizes, activations));
-        // One thread takes all strips in one task, and so the path for one row and several strips.
-        const auto& backend = sizes.rows == 1 ? one_thread : two_threads;
-        const auto weight = IsQuantized(type) && sizes.outputs % 2 == 1
-                                ? RandomBlockWeight(random_, type, sizes.outputs, sizes.inputs)
-                                : RandomWeight(random_, type, sizes.outputs, sizes.inputs);
-        GuardedMatrix x = RandomMatrix(random_, sizes.rows, sizes.inputs, 3.0f);
-        GuardedMatrix out(sizes.rows, sizes.outputs, NAN);
-        const LinearTarget target{Load(*backend, weight), out.view(), false};
-        backend->Linear(x.view(), {&target, 1});
-        ASSERT_TRUE(backend->Finish().ok());
-        reference::Matrix bound;
-        const reference::Matrix expected = activations != Activations::kFloat32 && IsQuantized(type)
-                                               ? reference::LinearInteger(x.values(), weight, Most(activations), &bound)
-                                               : reference::LinearFloat(x.values(), weight, &bound);
-        EXPECT_EQ(Differences(out.values(), expected.values, bound.values, sizes.outputs), "");
-        EXPECT_TRUE(out.GuardsIntact());
-      }
-    }
-  }
-}
-
-// Weights at the ends of their range and activations of one sign: integer sums are as large as they get.
-TEST_P(LinearTest, LargestIntegersDoNotSaturate) {
-  for (DType type : QuantizedTypes()) {
-    for (int pattern = 0; pattern < 6; ++pattern) {
-      const Activations activations = pattern < 3 ? Activations::kInt8 : Activations::kInt16;
-      const auto backend = CreateBackend(1, activations);
-      SCOPED_TRACE(std::string(Name(type)) + ", pattern " + std::to_string(pattern));
-      const int64_t cols = Columns(type, 64);
-      reference::StoredWeight weight = RandomBlockWeight(random_, type, 16, cols);
-      const std::vector<int> halves = HalfPlaces(type);
-      for (size_t i = 0; i < weight.bytes.size(); ++i) {
-        const int place = static_cast<int>(i % BlockBytes(type));
-        if (std::any_of(halves.begin(), halves.end(), [&](int half) { return place / 2 == half / 2; })) continue;
-        const bool high = pattern % 3 == 0 || (pattern % 3 == 2 && i % 2 == 0);
-        weight.bytes[i] = static_cast<char>(type == DType::kQ8_0 ? (high ? 127 : -128) : (high ? 0xFF : 0x00));
-        // All bits set, the scales of Q6_K were -1.
-        if (type == DType::kQ6_K && place >= 192) weight.bytes[i] = static_cast<char>(high ? -128 : 127);
-      }
-      // All at one end; alternating; at the other end; and low halves of -128 under high ones of either end.
-      GuardedMatrix x(5, cols, 2.0f);
-      for (int64_t i = 0; i < cols; ++i) x.values()[i] = -2.0f;
-      for (int64_t i = 0; i < cols; i += 2) x.values()[cols + i] = -2.0f;
-      for (int64_t i = 0; i < cols; ++i) {
-        if (i % 32 == 0) continue;
-        x.values()[3 * cols + i] = 2.0f * 32384.0f / 32639.0f;
-        x.values()[4 * cols + i] = -2.0f * 32384.0f / 32639.0f;
-      }
-      GuardedMatrix out(5, 16);
-      const LinearTarget target{Load(*backend, weight), out.view(), false};
-      backend->Linear(x.view(), {&target, 1});
+  for (const DType type : AllTypes()) {
+    const auto backend = Create();
+    for (const Sizes& sizes : SizesOf(type, GetParam())) {
+      SCOPED_TRACE(Describe(type, sizes));
+      const auto weight = SomeWeight(type, sizes.outputs, sizes.inputs);
+      const std::vector<float> x = Inputs(sizes.rows * sizes.inputs, 3.0f);
+      const DeviceMatrix device_x(*backend, sizes.rows, sizes.inputs, Precision::kCompute, x);
+      const WeightId id = Load(*backend, weight);
       reference::Matrix bound;
-      const reference::Matrix expected = reference::LinearInteger(x.values(), weight, Most(activations), &bound);
-      EXPECT_EQ(Differences(out.values(), expected.values, bound.values, 16), "");
+      const reference::Matrix expected = reference::LinearIn(compute(), Wide(x), false, weight, &bound);
+      for (const Precision precision : {Precision::kFull, Precision::kCompute}) {
+        const DeviceMatrix out(*backend, sizes.rows, sizes.outputs, precision);
+        const LinearTarget target{.weight = id, .out = out.view()};
+        backend->Linear(device_x.view(), {&target, 1});
+        reference::Matrix bound_of_type = bound;
+        reference::AddRounding(out.view().type, expected, bound_of_type);
+        EXPECT_EQ(Differences(out.Read(), expected.values, bound_of_type.values, sizes.outputs), "");
+        EXPECT_TRUE(out.GuardsIntact());
+        if (compute() == DType::kF32) break;
+      }
     }
   }
 }
 
-// Scales and minimums that are zero, subnormal, large, infinite or NaN: what is finite stays exact, and an output that
-// is not spoils no other.
-TEST_P(LinearTest, ExtremeScalesStayInTheirRow) {
-  constexpr uint16_t kHalves[] = {0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x3C00,
-                                  0xBC00, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0xFE01};
-  for (Activations activations : kActivations) {
-    const auto backend = CreateBackend(2, activations);
-    for (DType type : AllTypes()) {
-      if (type == DType::kF32 || type == DType::kBF16) continue;  // no halves
-      const Sizes sizes = {3, 33, Columns(type, 64)};
-      SCOPED_TRACE(Describe(type, sizes, activations));
-      reference::StoredWeight weight = IsQuantized(type) ? RandomBlockWeight(random_, type, sizes.outputs, sizes.inputs)
-                                                         : RandomWeight(random_, type, sizes.outputs, sizes.inputs);
-      const std::vector<int> places = IsQuantized(type) ? HalfPlaces(type) : std::vector<int>{0};
-      for (int64_t row = 0; row < 33; row += 2) {
-        char* const block = weight.bytes.data() + row * RowBytes(type, sizes.inputs);
-        for (size_t i = 0; i < places.size(); ++i) {
-          std::memcpy(block + places[i], &kHalves[(row / 2 + 5 * i) % std::size(kHalves)], sizeof(uint16_t));
+// Unit vectors take single weights out, with no sum: what is left is the rounding of the weight.
+TEST_P(LinearTest, HasTheWeightsOfItsType) {
+  for (const DType type : AllTypes()) {
+    SCOPED_TRACE(std::string(Name(type)));
+    const auto backend = Create();
+    const int64_t cols = Columns(type, 40), rows = GetParam().slow() ? std::min<int64_t>(cols, 48) : cols;
+    const auto weight = SomeWeight(type, 17, cols);
+    for (int64_t first = 0; first < rows; first += 12) {  // few rows, and many
+      const int64_t count = first == 0 ? std::min<int64_t>(12, rows) : rows - first;
+      std::vector<float> x(count * cols, 0.0f);
+      for (int64_t r = 0; r < count; ++r) x[r * cols + (first + r) * cols / rows] = 1.0f;
+      const DeviceMatrix device_x(*backend, count, cols, Precision::kCompute, x);
+      const DeviceMatrix out(*backend, count, 17, Precision::kFull);
+      const LinearTarget target{.weight = Load(*backend, weight), .out = out.view()};
+      backend->Linear(device_x.view(), {&target, 1});
+      const std::vector<float> got = out.Read();
+      for (int64_t n = 0; n < 17; ++n) {
+        const std::vector<float> row = weight.Row(n);
+        double largest = 0;
+        for (const float w : row) largest = std::max(largest, static_cast<double>(std::abs(w)));
+        for (int64_t r = 0; r < count; ++r) {
+          const double w = row[(first + r) * cols / rows];
+          // The type's own rounding; of a quantised weight, also float32's of its parts.
+          const double bound = compute() == DType::kF32 ? 0
+                               : type == compute()      ? 0
+                                                        : reference::Unit(compute()) * std::abs(w) + largest * 0x1p-21 +
+                                                         (compute() == DType::kF16 ? 0x1p-25 : 0);
+          ASSERT_NEAR(got[r * 17 + n], w, bound) << n << ", " << r;
         }
       }
-      GuardedMatrix x = RandomMatrix(random_, sizes.rows, sizes.inputs);
-      GuardedMatrix out(sizes.rows, sizes.outputs);
-      const LinearTarget target{Load(*backend, weight), out.view(), false};
-      backend->Linear(x.view(), {&target, 1});
-      reference::Matrix bound;
-      const reference::Matrix expected = activations != Activations::kFloat32 && IsQuantized(type)
-                                             ? reference::LinearInteger(x.values(), weight, Most(activations), &bound)
-                                             : reference::LinearFloat(x.values(), weight, &bound);
-      EXPECT_EQ(Differences(out.values(), expected.values, bound.values, sizes.outputs), "");
-      for (int64_t n = 1; n < sizes.outputs; n += 2) EXPECT_TRUE(std::isfinite(out.values()[n])) << n;
+      if (first > 0) break;
     }
   }
 }
 
-// Unit vectors take single weights out of the float32 path.
-TEST_P(LinearTest, FloatPathHasTheExactWeights) {
-  const auto backend = CreateBackend(2, Activations::kFloat32);
-  for (DType type : AllTypes()) {
-    SCOPED_TRACE(std::string(Name(type)));
-    const int64_t cols = Columns(type, 32);
-    const auto weight =
-        IsQuantized(type) ? RandomBlockWeight(random_, type, 17, cols) : RandomWeight(random_, type, 17, cols);
-    GuardedMatrix x(cols, cols);
-    for (int64_t k = 0; k < cols; ++k) x.values()[k * cols + k] = 1.0f;
-    GuardedMatrix out(cols, 17);
-    const LinearTarget target{Load(*backend, weight), out.view(), false};
-    backend->Linear(x.view(), {&target, 1});
-    for (int64_t n = 0; n < 17; ++n) {
+TEST_P(LinearTest, SeveralTargetsBiasAndAccumulation) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ6_K}) {
+    for (const int64_t rows : {1, 6, 11, 40, 100}) {
+      SCOPED_TRACE(std::string(Name(type)) + ", " + std::to_string(rows) + " rows");
+      const auto backend = Create();
+      const int64_t cols = Columns(type, 136);
+      const std::vector<float> x = Inputs(rows * cols);
+      const DeviceMatrix device_x(*backend, rows, cols, Precision::kCompute, x);
+      const auto q = RandomWeight(random_, type, 48, cols), k = RandomWeight(random_, type, 21, cols);
+      const auto v = RandomWeight(random_, DType::kF16, 16, cols);
+      const auto bias = RandomWeight(random_, DType::kF32, 1, 48);
+      const std::vector<float> before = RandomFloats(random_, rows * 21);
+      const DeviceMatrix out_q(*backend, rows, 48, Precision::kCompute);
+      const DeviceMatrix out_k(*backend, rows, 21, Precision::kFull, before);
+      const DeviceMatrix out_v(*backend, rows, 16, Precision::kFull);
+      const LinearTarget targets[] = {{.weight = Load(*backend, q), .out = out_q.view(), .bias = Load(*backend, bias)},
+                                      {.weight = Load(*backend, k), .out = out_k.view(), .accumulate = true},
+                                      {.weight = Load(*backend, v), .out = out_v.view()}};
+      backend->Linear(device_x.view(), targets);
+
+      reference::Matrix bound;
+      reference::Matrix expected = reference::LinearIn(compute(), Wide(x), false, q, &bound);
+      const std::vector<float> added = bias.Row(0);
+      for (size_t i = 0; i < expected.values.size(); ++i) {
+        expected.values[i] += added[i % 48];
+        bound.values[i] += 0x1p-23 * std::abs(expected.values[i]) +
+                           (compute() == DType::kF32 ? 0 : reference::Unit(compute()) * std::abs(added[i % 48]));
+      }
+      reference::AddRounding(out_q.view().type, expected, bound);
+      EXPECT_EQ(Differences(out_q.Read(), expected.values, bound.values, 48), "");
+      expected = reference::LinearIn(compute(), Wide(x), false, k, &bound);
+      for (size_t i = 0; i < expected.values.size(); ++i) {
+        expected.values[i] += before[i];
+        bound.values[i] += 0x1p-23 * std::abs(expected.values[i]);
+      }
+      EXPECT_EQ(Differences(out_k.Read(), expected.values, bound.values, 21), "");
+      expected = reference::LinearIn(compute(), Wide(x), false, v, &bound);
+      EXPECT_EQ(Differences(out_v.Read(), expected.values, bound.values, 16), "");
+      EXPECT_TRUE(out_q.GuardsIntact() && out_k.GuardsIntact() && out_v.GuardsIntact());
+    }
+  }
+}
+
+// x of the residual stream's size and some rows far larger than others, as they are.
+class NormLinearTest : public LinearTest {
+ protected:
+  void Prepare(int64_t rows, int64_t cols) {
+    x_ = RandomFloats(random_, rows * cols, 4.0f);
+    for (int64_t i = 0; i < cols; ++i) x_[i] *= 100.0f;
+    gain_ = RandomWeight(random_, DType::kF32, 1, cols);
+    h_ = reference::RmsNorm(x_, gain_.Row(0), 1e-5f, nullptr).values;
+  }
+  std::vector<float> x_;
+  reference::StoredWeight gain_;
+  std::vector<double> h_;
+};
+
+// Relative error of RmsNorm in float32, which LinearIn knows nothing of.
+void AddNormError(int64_t cols, const std::vector<double>& h, const reference::StoredWeight& weight,
+                  reference::Matrix& bound) {
+  for (int64_t r = 0; r < bound.rows; ++r) {
+    for (int64_t n = 0; n < bound.cols; ++n) {
       const std::vector<float> row = weight.Row(n);
-      for (int64_t k = 0; k < cols; ++k) ASSERT_EQ(out.values()[k * 17 + n], row[k]) << n << ", " << k;
+      double magnitude = 0;
+      for (int64_t k = 0; k < cols; ++k) magnitude += std::abs(row[k] * h[r * cols + k]);
+      bound.At(r, n) += (cols / 2.0 + 4) * 0x1p-24 * magnitude;
     }
   }
 }
 
-TEST_P(LinearTest, IntegersAreWithinHalfAStepOfFloat) {
-  for (size_t i = 0; i < 2 * QuantizedTypes().size(); ++i) {
-    const DType type = QuantizedTypes()[i / 2];
-    const Activations activations = i % 2 == 0 ? Activations::kInt8 : Activations::kInt16;
-    const auto backend = CreateBackend(2, activations);
+TEST_P(NormLinearTest, AgreesWithReference) {
+  for (const DType type : {DType::kBF16, DType::kF16, DType::kQ8_0, DType::kQ4_K, DType::kQ3_K}) {
+    for (const int64_t rows : {1, 4, 8, 13, 70}) {
+      SCOPED_TRACE(std::string(Name(type)) + ", " + std::to_string(rows) + " rows");
+      const auto backend = Create();
+      const int64_t cols = Columns(type, 200);
+      Prepare(rows, cols);
+      const auto q = RandomWeight(random_, type, 40, cols), k = RandomWeight(random_, type, 24, cols);
+      const DeviceMatrix x(*backend, rows, cols, Precision::kFull, x_);
+      const DeviceMatrix h(*backend, rows, cols, Precision::kCompute);
+      const DeviceMatrix out_q(*backend, rows, 40, Precision::kCompute), out_k(*backend, rows, 24, Precision::kFull);
+      const LinearTarget targets[] = {{.weight = Load(*backend, q), .out = out_q.view()},
+                                      {.weight = Load(*backend, k), .out = out_k.view()}};
+      backend->NormLinear(x.view(), Load(*backend, gain_), 1e-5f, h.view(), targets);
+      reference::Matrix bound;
+      reference::Matrix expected = reference::LinearIn(compute(), h_, true, q, &bound);
+      AddNormError(cols, h_, q, bound);
+      reference::AddRounding(out_q.view().type, expected, bound);
+      EXPECT_EQ(Differences(out_q.Read(), expected.values, bound.values, 40), "");
+      expected = reference::LinearIn(compute(), h_, true, k, &bound);
+      AddNormError(cols, h_, k, bound);
+      EXPECT_EQ(Differences(out_k.Read(), expected.values, bound.values, 24), "");
+      EXPECT_EQ(BitDifferences(x.Read(), x_, cols), "");
+      EXPECT_TRUE(h.GuardsIntact() && out_q.GuardsIntact() && out_k.GuardsIntact());
+    }
+  }
+}
+
+TEST_P(NormLinearTest, GatedAgreesWithReference) {
+  for (const DType type : {DType::kBF16, DType::kF32, DType::kQ4_0, DType::kQ5_K}) {
+    for (const int64_t rows : {1, 3, 8, 21, 66}) {
+      SCOPED_TRACE(std::string(Name(type)) + ", " + std::to_string(rows) + " rows");
+      const auto backend = Create();
+      const int64_t cols = Columns(type, 136), wide = 104;
+      Prepare(rows, cols);
+      const auto gate_weight = RandomWeight(random_, type, wide, cols),
+                 up_weight = RandomWeight(random_, type, wide, cols);
+      const DeviceMatrix x(*backend, rows, cols, Precision::kFull, x_);
+      const DeviceMatrix h(*backend, rows, cols, Precision::kCompute);
+      const DeviceMatrix gate(*backend, rows, wide, Precision::kCompute), up(*backend, rows, wide, Precision::kCompute);
+      backend->GatedNormLinear(x.view(), Load(*backend, gain_), 1e-5f, h.view(), Load(*backend, gate_weight),
+                               Load(*backend, up_weight), gate.view(), up.view());
+      reference::Matrix gate_bound, up_bound, bound;
+      const reference::Matrix g = reference::LinearIn(compute(), h_, true, gate_weight, &gate_bound);
+      const reference::Matrix u = reference::LinearIn(compute(), h_, true, up_weight, &up_bound);
+      AddNormError(cols, h_, gate_weight, gate_bound);
+      AddNormError(cols, h_, up_weight, up_bound);
+      reference::AddRounding(compute(), g, gate_bound);
+      reference::AddRounding(compute(), u, up_bound);
+      const reference::Matrix expected = reference::GatedProduct(g, gate_bound, u, up_bound, &bound);
+      reference::AddRounding(compute(), expected, bound);
+      EXPECT_EQ(Differences(gate.Read(), expected.values, bound.values, wide), "");
+      EXPECT_TRUE(h.GuardsIntact() && gate.GuardsIntact() && up.GuardsIntact());
+    }
+  }
+}
+
+// What rows a row is multiplied with does not matter to its bits.
+TEST_P(LinearTest, SlicingAndBatchChangeNoBit) {
+  if (!GetParam().row_invariant) return;  // it does not say so
+  for (const DType type : {DType::kBF16, DType::kF32, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
     SCOPED_TRACE(std::string(Name(type)));
-    const auto weight = RandomWeight(random_, type, 40, 256);
-    GuardedMatrix x = RandomMatrix(random_, 6, 256);
-    GuardedMatrix out(6, 40);
-    const LinearTarget target{Load(*backend, weight), out.view(), false};
-    backend->Linear(x.view(), {&target, 1});
-    reference::Matrix rounding;
-    const reference::Matrix expected = reference::LinearFloat(x.values(), weight, &rounding);
-    reference::Matrix bound = reference::IntegerError(x.values(), weight, Most(activations));
-    for (size_t i = 0; i < bound.values.size(); ++i) bound.values[i] += 2 * rounding.values[i];
-    EXPECT_EQ(Differences(out.values(), expected.values, bound.values, 40), "");
-  }
-}
-
-// A row has the same bits alone, in any batch, with any number of threads, among other layers.
-TEST_P(LinearTest, RowsDoNotDependOnTheirCompany) {
-  for (Activations activations : kActivations) {
-    for (DType type : AllTypes()) {
-      std::vector<Sizes> all = {{21, 35, Columns(type, 96)}, {13, 17, Columns(type, 32)}};
-      // Several bands of rows; only where it is fast enough.
-      if (activations == Activations::kInt16 && GetParam() == AvailableTargets().front())
-        all.push_back({300, 17, 1536});
-      for (const Sizes& sizes : all) {
-        SCOPED_TRACE(Describe(type, sizes, activations));
-        const auto weight = RandomWeight(random_, type, sizes.outputs, sizes.inputs);
-        const auto other = RandomWeight(random_, type, 50, sizes.inputs);
-        GuardedMatrix x = RandomMatrix(random_, sizes.rows, sizes.inputs);
-        std::vector<float> first, other_first;
-        for (int threads : {1, 2, 3}) {
-          const auto backend = CreateBackend(threads, activations);
-          const WeightId id = Load(*backend, weight);
-          const WeightId other_id = Load(*backend, other);
-          for (int64_t batch : {sizes.rows, int64_t{1}, int64_t{2}, int64_t{7}, int64_t{12}}) {
-            GuardedMatrix out(sizes.rows, sizes.outputs, NAN);
-            GuardedMatrix other_out(sizes.rows, 50, NAN);
-            for (int64_t row = 0; row < sizes.rows; row += batch) {
-              const int64_t count = std::min(batch, sizes.rows - row);
-              const LinearTarget targets[] = {{other_id, other_out.Rows(row, count), false},
-                                              {id, out.Rows(row, count), false}};
-              backend->Linear(x.Rows(row, count), std::span(targets).subspan(batch == 2 ? 1 : 0));
-            }
-            if (first.empty()) {
-              first.assign(out.values().begin(), out.values().end());
-              other_first.assign(other_out.values().begin(), other_out.values().end());
-            }
-            ASSERT_EQ(BitDifferences(out.values(), first, sizes.outputs), "") << threads << " threads, batch " << batch;
-            if (batch == 2) continue;  // without the other
-            ASSERT_EQ(BitDifferences(other_out.values(), other_first, 50), "")
-                << "other layer, " << threads << " threads, batch " << batch;
-          }
-        }
+    const auto backend = Create();
+    const int64_t rows = GetParam().slow() ? 35 : 130, cols = Columns(type, 264);
+    const DeviceMatrix x(*backend, rows, cols, Precision::kCompute, Inputs(rows * cols));
+    const WeightId id = Load(*backend, RandomWeight(random_, type, 70, cols));
+    const WeightId other_id = Load(*backend, RandomWeight(random_, type, 35, cols));
+    const DeviceMatrix out(*backend, rows, 70, Precision::kFull), other(*backend, rows, 35, Precision::kFull);
+    std::vector<float> first, other_first;
+    for (const int64_t batch : {rows, int64_t{1}, int64_t{2}, int64_t{7}, int64_t{12}, int64_t{33}}) {
+      for (int64_t row = 0; row < rows; row += batch) {
+        const int64_t count = std::min(batch, rows - row);
+        const LinearTarget targets[] = {{.weight = other_id, .out = other.Rows(row, count)},
+                                        {.weight = id, .out = out.Rows(row, count)}};
+        backend->Linear(x.Rows(row, count), targets);
       }
+      const std::vector<float> values = out.Read(), other_values = other.Read();
+      if (first.empty()) first = values, other_first = other_values;
+      ASSERT_EQ(BitDifferences(values, first, 70), "") << "batch " << batch;
+      ASSERT_EQ(BitDifferences(other_values, other_first, 35), "") << "other layer, batch " << batch;
     }
   }
 }
 
-TEST_P(LinearTest, AccumulateAddsToTheOutput) {
-  const auto backend = CreateBackend();
-  for (DType type : AllTypes()) {
-    SCOPED_TRACE(std::string(Name(type)));
-    const auto weight = RandomWeight(random_, type, 21, Columns(type, 64));
-    GuardedMatrix x = RandomMatrix(random_, 11, weight.cols);
-    GuardedMatrix plain(11, 21);
-    GuardedMatrix sum = RandomMatrix(random_, 11, 21);
-    std::vector<float> expected(sum.values().begin(), sum.values().end());
-    const WeightId id = Load(*backend, weight);
-    const LinearTarget targets[] = {{id, plain.view(), false}, {id, sum.view(), true}};
-    backend->Linear(x.view(), targets);
-    for (size_t i = 0; i < expected.size(); ++i) expected[i] += plain.values()[i];
-    EXPECT_EQ(BitDifferences(sum.values(), expected, 21), "");
-    EXPECT_TRUE(sum.GuardsIntact());
-  }
-}
-
-TEST_P(LinearTest, BiasIsAddedOnceToEveryRow) {
-  for (Activations activations : kActivations) {
-    const auto backend = CreateBackend(2, activations);
-    for (DType type : AllTypes()) {
-      SCOPED_TRACE(std::string(Name(type)));
-      const int64_t cols = Columns(type, 64);
-      const WeightId id = Load(*backend, RandomWeight(random_, type, 37, cols));
-      GuardedMatrix x = RandomMatrix(random_, 11, cols);
-      GuardedMatrix plain(11, 37);
-      for (DType bias_type : {DType::kF32, DType::kF16, DType::kBF16}) {
-        const auto bias = RandomWeight(random_, bias_type, 1, 37);
-        GuardedMatrix out(11, 37, NAN);
-        const LinearTarget targets[] = {{.weight = id, .out = plain.view()},
-                                        {.weight = id, .out = out.view(), .bias = Load(*backend, bias)}};
-        backend->Linear(x.view(), targets);
-        const std::vector<float> added = bias.Row(0);
-        std::vector<float> expected(plain.values().begin(), plain.values().end());
-        for (size_t i = 0; i < expected.size(); ++i) expected[i] += added[i % 37];
-        EXPECT_EQ(BitDifferences(out.values(), expected, 37), "");
-        EXPECT_TRUE(out.GuardsIntact());
-        for (int64_t row = 0; row < 11; ++row) {
-          const LinearTarget alone{.weight = id, .out = out.Rows(row, 1), .bias = targets[1].bias};
-          backend->Linear(x.Rows(row, 1), {&alone, 1});
-        }
-        EXPECT_EQ(BitDifferences(out.values(), expected, 37), "");
-      }
+// The same on the ops in one pass.
+TEST_P(NormLinearTest, SlicingAndBatchChangeNoBit) {
+  if (!GetParam().row_invariant) return;
+  const auto backend = Create();
+  const int64_t rows = 35, cols = 264;
+  Prepare(rows, cols);
+  const DeviceMatrix x(*backend, rows, cols, Precision::kFull, x_);
+  const DeviceMatrix h(*backend, rows, cols, Precision::kCompute), up(*backend, rows, 56, Precision::kCompute);
+  const DeviceMatrix out(*backend, rows, 70, Precision::kFull), gate(*backend, rows, 56, Precision::kCompute);
+  const WeightId gain = Load(*backend, gain_), id = Load(*backend, RandomWeight(random_, DType::kBF16, 70, cols));
+  const WeightId gate_id = Load(*backend, RandomWeight(random_, DType::kBF16, 56, cols));
+  const WeightId up_id = Load(*backend, RandomWeight(random_, DType::kBF16, 56, cols));
+  std::vector<float> first, gate_first;
+  for (const int64_t batch : {rows, int64_t{1}, int64_t{4}, int64_t{9}, int64_t{17}}) {
+    for (int64_t row = 0; row < rows; row += batch) {
+      const int64_t count = std::min(batch, rows - row);
+      const LinearTarget target{.weight = id, .out = out.Rows(row, count)};
+      backend->NormLinear(x.Rows(row, count), gain, 1e-5f, h.Rows(row, count), {&target, 1});
+      backend->GatedNormLinear(x.Rows(row, count), gain, 1e-5f, h.Rows(row, count), gate_id, up_id,
+                               gate.Rows(row, count), up.Rows(row, count));
     }
+    const std::vector<float> values = out.Read(), gate_values = gate.Read();
+    if (first.empty()) first = values, gate_first = gate_values;
+    ASSERT_EQ(BitDifferences(values, first, 70), "") << "batch " << batch;
+    ASSERT_EQ(BitDifferences(gate_values, gate_first, 56), "") << "batch " << batch;
   }
 }
 
 TEST_P(LinearTest, NonFiniteInputsSpoilTheirRowAlone) {
-  const auto backend = CreateBackend();
-  for (DType type : AllTypes()) {
-    SCOPED_TRACE(std::string(Name(type)));
-    const int64_t cols = Columns(type, 64);
-    const WeightId id = Load(*backend, RandomWeight(random_, type, 18, cols));
-    GuardedMatrix x = RandomMatrix(random_, 5, cols);
-    GuardedMatrix clean(5, 18);
-    GuardedMatrix out(5, 18);
-    const LinearTarget before{id, clean.view(), false};
-    backend->Linear(x.view(), {&before, 1});
-    x.values()[1 * cols + 40] = NAN;
-    x.values()[3 * cols + 3] = INFINITY;
-    const LinearTarget after{id, out.view(), false};
-    backend->Linear(x.view(), {&after, 1});
-    for (int64_t row = 0; row < 5; ++row) {
-      for (int64_t n = 0; n < 18; ++n) {
-        const int64_t i = row * 18 + n;
-        if (row == 1 || row == 3) {
-          EXPECT_FALSE(std::isfinite(out.values()[i])) << row << ", " << n;
-        } else {
-          EXPECT_EQ(out.values()[i], clean.values()[i]) << row << ", " << n;
-        }
+  for (const DType type : {DType::kBF16, DType::kQ8_0, DType::kQ4_K}) {
+    for (const int64_t rows : {5, 40}) {
+      SCOPED_TRACE(std::string(Name(type)) + ", " + std::to_string(rows) + " rows");
+      const auto backend = Create();
+      const int64_t cols = Columns(type, 64);
+      std::vector<float> x = Inputs(rows * cols);
+      const WeightId id = Load(*backend, RandomWeight(random_, type, 18, cols));
+      DeviceMatrix device_x(*backend, rows, cols, Precision::kCompute, x);
+      const DeviceMatrix out(*backend, rows, 18, Precision::kFull);
+      const LinearTarget target{.weight = id, .out = out.view()};
+      backend->Linear(device_x.view(), {&target, 1});
+      const std::vector<float> clean = out.Read();
+      x[1 * cols + 40] = NAN;
+      x[3 * cols + 3] = INFINITY;
+      device_x.Write(x);
+      backend->Linear(device_x.view(), {&target, 1});
+      const std::vector<float> got = out.Read();
+      for (int64_t i = 0; i < rows * 18; ++i) {
+        const bool spoilt = i / 18 == 1 || i / 18 == 3;
+        ASSERT_EQ(std::isfinite(got[i]), !spoilt) << i / 18 << ", " << i % 18;
+        if (spoilt) continue;
+        ASSERT_EQ(got[i], clean[i]) << i / 18 << ", " << i % 18;
       }
     }
   }
 }
 
-TEST_P(LinearTest, ZeroAndTinyActivationsGiveZero) {
-  const auto backend = CreateBackend();
-  for (DType type : QuantizedTypes()) {
-    const int64_t cols = Columns(type, 32);
-    const WeightId id = Load(*backend, RandomWeight(random_, type, 16, cols));
-    for (float value : {0.0f, -0.0f, 1e-42f, 9e-37f}) {
-      GuardedMatrix x(2, cols, value);
-      GuardedMatrix out(2, 16, NAN);
-      const LinearTarget target{id, out.view(), false};
-      backend->Linear(x.view(), {&target, 1});
-      for (float y : out.values()) EXPECT_EQ(y, 0.0f) << value;
-    }
-  }
-}
-
-TEST(LinearDeathTest, BiasHasItsOwnConditions) {
-  const auto backend = CreateBackend(1);
-  std::mt19937 random(1);
-  const WeightId id = Load(*backend, RandomWeight(random, DType::kF32, 4, 3));
-  const WeightId bias = Load(*backend, RandomWeight(random, DType::kF32, 1, 4));
-  GuardedMatrix x(2, 3);
-  GuardedMatrix out(2, 4);
-  const LinearTarget both{.weight = id, .out = out.view(), .accumulate = true, .bias = bias};
-  EXPECT_DEATH(backend->Linear(x.view(), {&both, 1}), "accumulate");
-  const LinearTarget no_row{.weight = id, .out = out.view(), .bias = id};
-  EXPECT_DEATH(backend->Linear(x.view(), {&no_row, 1}), "row.rows\\(\\) == 1");
-}
-
-INSTANTIATE_TEST_SUITE_P(Targets, LinearTest, testing::ValuesIn(AvailableTargets()), NameOfTarget);
+INSTANTIATE_TEST_SUITE_P(Backends, LinearTest, testing::ValuesIn(BackendsUnderTest()), NameOfBackend);
+INSTANTIATE_TEST_SUITE_P(Backends, NormLinearTest, testing::ValuesIn(BackendsUnderTest()), NameOfBackend);
 
 }  // namespace
 }  // namespace cascade::kernels

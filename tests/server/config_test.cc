@@ -36,7 +36,9 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(parsed.config.model, "a.gguf");
   EXPECT_EQ(parsed.config.host, "127.0.0.1");
   EXPECT_EQ(parsed.config.port, 50051);
-  EXPECT_EQ(parsed.config.max_num_seqs, 16);
+  EXPECT_EQ(parsed.config.device, "auto");
+  EXPECT_FALSE(parsed.config.deterministic);
+  EXPECT_EQ(parsed.config.gpu_memory_utilization, 0.9);
   EXPECT_EQ(parsed.config.default_max_tokens, 1024);
   EXPECT_EQ(parsed.config.max_prompt_bytes, 8 << 20);
   EXPECT_EQ(parsed.config.drain_timeout, 30);
@@ -97,6 +99,7 @@ TEST(Config, EveryFlagIsRead) {
                                           "off",
                                           "--chat-template",
                                           "chatml",
+                                          "--deterministic",
                                           "--threads",
                                           "2"});
   ASSERT_FALSE(parsed.exit.has_value()) << parsed.output;
@@ -104,7 +107,8 @@ TEST(Config, EveryFlagIsRead) {
   EXPECT_EQ(config.served_model_name, "m");
   EXPECT_EQ(config.host, "::1");
   EXPECT_EQ(config.port, 0);
-  EXPECT_TRUE(config.float32());
+  EXPECT_EQ(config.dtype, "float32");
+  EXPECT_TRUE(config.deterministic);
   EXPECT_EQ(config.kv_cache_dtype, "float16");
   EXPECT_EQ(config.geometry.policy, "paper");
   EXPECT_THAT(config.geometry.sub_cache_tokens, testing::ElementsAre(512, 256, 128, 128));
@@ -152,11 +156,42 @@ TEST(Config, BadChoiceInTheEnvironmentIsNotPassedOver) {
   EXPECT_THAT(parsed.output, HasSubstr("--dtype"));
 }
 
+TEST(Config, ASwitchFromTheEnvironment) {
+  {
+    const Environment on("CASCADE_DETERMINISTIC", "true");
+    EXPECT_TRUE(Parse({}).config.deterministic);
+  }
+  {
+    const Environment off("CASCADE_DETERMINISTIC", "false");
+    const ParsedCommandLine parsed = Parse({});
+    EXPECT_FALSE(parsed.exit.has_value()) << parsed.output;
+    EXPECT_FALSE(parsed.config.deterministic);
+  }
+  const Environment neither("CASCADE_DETERMINISTIC", "perhaps");
+  EXPECT_EQ(Parse({}).exit, ExitCode::kUsage);
+}
+
+// With --device auto, what suits one of the devices is kept until it is known which.
+TEST(Config, AutoTakesFlagsOfEitherDevice) {
+  const std::vector<std::vector<std::string>> given = {{"--dtype", "bfloat16"},
+                                                       {"--dtype", "int8"},
+                                                       {"--kv-cache-dtype", "bfloat16"},
+                                                       {"--kv-cache-dtype", "float32"},
+                                                       {"--gpu-memory-utilization", "0.5"},
+                                                       {"--max-num-seqs", "100"},
+                                                       {"--device", "cpu", "--deterministic"}};
+  for (const std::vector<std::string>& flags : given) {
+    const ParsedCommandLine parsed = Parse(flags);
+    EXPECT_FALSE(parsed.exit.has_value()) << parsed.output;
+  }
+}
+
 TEST(Config, HelpShowsFlagEnvironmentAndDefault) {
   const ParsedCommandLine parsed = Parse({"--help"}, false);
   EXPECT_EQ(parsed.exit, ExitCode::kOk);
   for (const char* expected : {"--cache-tokens", "CASCADE_CACHE_TOKENS", "50051", "--drain-timeout",
-                               "CASCADE_MAX_NUM_SEQS", "a quarter of the free memory"}) {
+                               "CASCADE_MAX_NUM_SEQS", "a quarter of the free memory", "64, CPU: 16", "2048, CPU: 64",
+                               "CASCADE_DETERMINISTIC", "CASCADE_GPU_MEMORY_UTILIZATION", "0.9", "bfloat16"}) {
     EXPECT_THAT(parsed.output, HasSubstr(expected));
   }
 }
@@ -206,6 +241,27 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--max-num-sessions", "0"}, ExitCode::kConfig, "--max-num-sessions"},
         BadFlags{{"--max-num-queued-reqs", "0"}, ExitCode::kConfig, "--max-num-queued-reqs"},
         BadFlags{{"--max-num-batched-tokens", "8"}, ExitCode::kConfig, "--max-num-seqs"},
+        BadFlags{{"--max-num-batched-tokens", "0"}, ExitCode::kConfig, "--max-num-batched-tokens"},
+        // 2,048 rows suit 100 turns, and with CUDA they are the default; on the CPU 64 are.
+        BadFlags{{"--device", "cpu", "--max-num-seqs", "100"}, ExitCode::kConfig, "--max-num-batched-tokens"},
+        BadFlags{{"--gpu-memory-utilization", "much"}, ExitCode::kUsage, "--gpu-memory-utilization"},
+        BadFlags{{"--gpu-memory-utilization", "0"}, ExitCode::kConfig, "--gpu-memory-utilization"},
+        BadFlags{{"--gpu-memory-utilization", "-0.5"}, ExitCode::kConfig, "--gpu-memory-utilization"},
+        BadFlags{{"--gpu-memory-utilization", "1.1"}, ExitCode::kConfig, "--gpu-memory-utilization"},
+        BadFlags{{"--gpu-memory-utilization", "nan"}, ExitCode::kConfig, "--gpu-memory-utilization"},
+        BadFlags{{"--device", "cpu", "--gpu-memory-utilization", "0.5"}, ExitCode::kConfig, "--cache-memory-bytes"},
+        BadFlags{{"--deterministic", "--deterministic"}, ExitCode::kUsage, "--deterministic"},
+        BadFlags{{"--deterministic", "on"}, ExitCode::kUsage, "on"},
+        BadFlags{{"--deterministic=perhaps"}, ExitCode::kUsage, "--deterministic"},
+        BadFlags{{"--device", "cpu", "--dtype", "bfloat16"}, ExitCode::kConfig, "int16 (auto), int8 and float32"},
+        BadFlags{{"--device", "cpu", "--dtype", "float16"}, ExitCode::kConfig, "--dtype"},
+        BadFlags{{"--device", "cuda", "--dtype", "int8"}, ExitCode::kConfig, "bfloat16 (auto) and float16"},
+        BadFlags{{"--device", "cuda", "--dtype", "float32"}, ExitCode::kConfig, "--dtype"},
+        BadFlags{{"--device", "cpu", "--kv-cache-dtype", "bfloat16"}, ExitCode::kConfig, "float16 and float32"},
+        BadFlags{{"--device", "cuda", "--kv-cache-dtype", "float16"}, ExitCode::kConfig, "CUDA has bfloat16"},
+        BadFlags{{"--device", "cuda", "--kv-cache-dtype", "float32"}, ExitCode::kConfig, "--kv-cache-dtype"},
+        // Right on neither device.
+        BadFlags{{"--dtype", "bfloat16", "--kv-cache-dtype", "float16"}, ExitCode::kConfig, "--dtype"},
         BadFlags{{"--session-ttl", "-5"}, ExitCode::kConfig, "--session-ttl"},
         BadFlags{{"--default-max-tokens", "-1"}, ExitCode::kConfig, "--default-max-tokens"},
         BadFlags{{"--max-prompt-bytes", "16777216"}, ExitCode::kConfig, "--max-prompt-bytes"},

@@ -103,6 +103,30 @@ TEST(Program, ImpossibleConfigurationIs78) {
   ExpectFailure({"--model", DemoModel(), "--cache-policy", "window", "--sub-caches", "4"}, 78, "--sub-caches");
   ExpectFailure({"--model", DemoModel(), "--max-num-seqs", "0"}, 78, "--max-num-seqs");
   ExpectFailure({"--model", DemoModel(), "--chat-template", "nobody"}, 78, "--chat-template");
+  // Before it is looked for the device or the model.
+  ExpectFailure({"--model", "x", "--device", "cuda", "--dtype", "int8"}, 78, "bfloat16");
+  ExpectFailure({"--model", "x", "--device", "cpu", "--kv-cache-dtype", "bfloat16"}, 78, "float16");
+}
+
+TEST(Program, ARandomModelSaysThatItsAnswersAreNoise) {
+  ServerProcess server({"--model", "random:smollm2-135m:Q8_0", "--device", "cpu", "--port", "0", "--cache-tokens", "256",
+                        "--cache-memory-bytes", "256MiB"});
+  const std::string address = server.WaitUntilReady();
+  ASSERT_NE(address, "") << server.Output();
+  EXPECT_THAT(server.Output(), HasSubstr("answers are noise"));
+  const auto stub = v1::Cascade::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::GenerateRequest request;
+  request.mutable_prompt()->set_text("any");
+  request.mutable_stopping()->set_max_tokens(5);
+  auto reader = stub->Generate(&context, request);
+  v1::GenerateResponse response;
+  int tokens = 0;
+  while (reader->Read(&response)) tokens += response.token_ids_size();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(tokens, 5);
+  ExpectFailure({"--model", "random:llama-3.1-8b", "--device", "cpu", "--cache-memory-bytes", "4GiB"}, 71, "for CUDA");
+  ExpectFailure({"--model", "random:nobody"}, 66, "smollm2-135m");
 }
 
 TEST(Program, HelpAndVersionAre0) {

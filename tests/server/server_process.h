@@ -1,4 +1,5 @@
-// The program cascade-server as a child process.
+// The program cascade-server as a child process. CASCADE_TEST_SERVER in the environment names another program, and
+// CASCADE_TEST_SERVER_FLAGS flags (with blanks between) that all servers get: so the tests run on another device.
 #pragma once
 
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,10 +30,17 @@ class ServerProcess {
     if (child_ == 0) {
       dup2(file, STDOUT_FILENO);
       dup2(file, STDERR_FILENO);
-      std::vector<char*> argv = {const_cast<char*>(CASCADE_SERVER_PROGRAM)};
-      for (const std::string& flag : flags) argv.push_back(const_cast<char*>(flag.c_str()));
+      const char* program = std::getenv("CASCADE_TEST_SERVER");
+      if (program == nullptr) program = CASCADE_SERVER_PROGRAM;
+      std::vector<std::string> all = {program};
+      all.insert(all.end(), flags.begin(), flags.end());
+      const char* more = std::getenv("CASCADE_TEST_SERVER_FLAGS");
+      std::istringstream words(more == nullptr ? "" : more);
+      for (std::string word; words >> word;) all.push_back(word);
+      std::vector<char*> argv;
+      for (std::string& word : all) argv.push_back(word.data());
       argv.push_back(nullptr);
-      execv(CASCADE_SERVER_PROGRAM, argv.data());
+      execv(program, argv.data());
       _exit(127);
     }
     close(file);

@@ -267,6 +267,12 @@ TEST_F(ServiceTest, HealthFollowsReadiness) {
   EXPECT_EQ(Health(channel_, "liveness"), 1);
 }
 
+TEST_F(ServiceTest, AFaultIsNeitherReadyNorAlive) {
+  endpoint_->SetFaulty();
+  endpoint_->SetReady(true);
+  for (const char* service : {"", "readiness", "liveness"}) EXPECT_EQ(Health(channel_, service), 2) << service;
+}
+
 TEST_F(ServiceTest, ReflectionKnowsTheService) {
   std::string response;
   const grpc::Status status = ListByReflection(channel_, &response);

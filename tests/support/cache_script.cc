@@ -5,8 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <sstream>
+#include <utility>
 
+#include "kernels/base/check.h"
+#include "tests/support/compare.h"
 #include "tests/support/reference_attention.h"
+#include "tests/support/rounding.h"
 
 namespace cascade::kernels {
 
@@ -121,79 +126,120 @@ std::vector<float> TokenInput(const CacheCase& test_case, int session, int token
 
 namespace {
 
-struct Activations {
+// What one layer of a step was fed with, rounded to the activations' type, and what came out: [rows, width or
+// kv_width].
+struct LayerRows {
+  DType type;
+  int64_t width, kv_width;
   std::vector<float> q, k, v, out;
-  int64_t rows, width, kv_width;
-
-  Activations(const CacheShape& shape, int64_t count)
-      : rows(count),
-        width(int64_t{shape.num_kv_heads} * shape.group * shape.head_dim),
-        kv_width(int64_t{shape.num_kv_heads} * shape.head_dim) {
-    q.resize(rows * width), out.resize(rows * width), k.resize(rows * kv_width), v.resize(rows * kv_width);
-  }
-  void Fill(const CacheCase& test_case, int row, int session, int token, int layer) {
-    const auto copy = [&](std::vector<float>& to, int kind, int64_t columns) {
-      const std::vector<float> values = TokenInput(test_case, session, token, layer, kind);
-      std::copy(values.begin(), values.end(), to.begin() + row * columns);
-    };
-    copy(q, 0, width), copy(k, 1, kv_width), copy(v, 2, kv_width);
-  }
-  void Run(CacheOps& ops, int layer) {
-    const auto view = [&](std::vector<float>& x, int64_t columns) {
-      return TensorView{.data = x.data(), .type = DType::kF32, .rows = rows, .cols = columns};
-    };
-    std::fill(out.begin(), out.end(), std::nanf(""));
-    ops.AppendKv(layer, view(k, kv_width), view(v, kv_width));
-    ops.Attend(layer, view(q, width), view(out, width));
-  }
 };
 
-}  // namespace
+// q, k, v and out on the device, for as many rows as a step may have.
+class Activations {
+ public:
+  Activations(Backend& backend, const CacheCase& test_case, int64_t max_rows)
+      : backend_(backend),
+        test_case_(test_case),
+        kv_width_(int64_t{test_case.shape.num_kv_heads} * test_case.shape.head_dim),
+        width_(kv_width_ * test_case.shape.group) {
+    const auto allocate = [&](TensorView& view, int64_t cols) {
+      absl::StatusOr<TensorView> made = backend.Allocate(max_rows, cols, Precision::kCompute);
+      CASCADE_CHECK(made.ok());
+      view = *made;
+    };
+    allocate(q_, width_), allocate(out_, width_), allocate(k_, kv_width_), allocate(v_, kv_width_);
+  }
 
-CacheRun RunCache(const CacheCase& test_case, const Slicing& slicing) {
+  // `result` is complete when the step has been waited for.
+  void Run(const std::vector<Slice>& slices, int64_t rows, int layer, bool fused, LayerRows& result) {
+    result = {.type = q_.type, .width = width_, .kv_width = kv_width_, .q = {}, .k = {}, .v = {}, .out = {}};
+    for (const Slice& slice : slices) {
+      for (int row = 0; row < slice.num_rows; ++row) {
+        const auto append = [&](std::vector<float>& to, int kind) {
+          const std::vector<float> values = reference::Rounded(
+              q_.type, TokenInput(test_case_, slice.slot, static_cast<int>(slice.first_token) + row, layer, kind));
+          to.insert(to.end(), values.begin(), values.end());
+        };
+        append(result.q, 0), append(result.k, 1), append(result.v, 2);
+      }
+    }
+    result.out.assign(rows * width_, std::nanf(""));
+    backend_.CopyFromHost(result.q, q_.Rows(rows));
+    backend_.CopyFromHost(result.k, k_.Rows(rows));
+    backend_.CopyFromHost(result.v, v_.Rows(rows));
+    backend_.CopyFromHost(result.out, out_.Rows(rows));
+    if (fused) {
+      backend_.AppendAndAttend(layer, q_.Rows(rows), k_.Rows(rows), v_.Rows(rows), out_.Rows(rows));
+    } else {
+      backend_.AppendKv(layer, k_.Rows(rows), v_.Rows(rows));
+      backend_.Attend(layer, q_.Rows(rows), out_.Rows(rows));
+    }
+    backend_.CopyToHost(out_.Rows(rows), result.out);
+  }
+
+ private:
+  Backend& backend_;
+  const CacheCase& test_case_;
+  const int64_t kv_width_, width_;
+  TensorView q_, k_, v_, out_;
+};
+
+// Sees what a run does.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // False: the run ends.
+  virtual bool AfterLayer(const std::vector<Slice>& slices, int layer, const LayerRows& step) = 0;
+  virtual bool AfterClose(const Close& close, const CacheScript& script) { return true; }
+};
+
+// The slices of a step: of what most sessions have left, the shorter ones first, as the engine orders them.
+std::vector<Slice> ChooseSlices(const CacheCase& test_case, const Slicing& slicing,
+                                const std::vector<CacheScript>& scripts, std::minstd_rand& random,
+                                std::vector<std::vector<Segment>>& segments) {
+  std::vector<std::pair<int, int>> chosen;  // rows, session
+  for (int s = 0; s < slicing.sessions; ++s) {
+    const int left = test_case.tokens - scripts[s].seen();
+    if (left == 0 || (slicing.seed != 0 && random() % 4 == 0)) continue;
+    int count = std::min({left, scripts[s].TokensUntilCut(), slicing.most_rows});
+    if (slicing.seed != 0) count = 1 + static_cast<int>(random() % count);
+    chosen.emplace_back(count, s);
+  }
+  std::stable_sort(chosen.begin(), chosen.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Slice> slices;
+  int rows = 0;
+  for (const auto& [count, session] : chosen) {
+    slices.push_back(scripts[session].NextSlice(count, segments[session]));
+    slices.back().slot = session;
+    slices.back().first_row = rows;
+    rows += count;
+  }
+  return slices;
+}
+
+void Drive(Backend& backend, const CacheCase& test_case, const Slicing& slicing, Observer& observer) {
   const CacheShape& shape = test_case.shape;
-  ThreadPool pool(slicing.threads);
-  auto created = CacheOps::Create(shape, slicing.sessions, slicing.sessions * (shape.stride + shape.num_sinks), pool);
-  EXPECT_TRUE(created.ok()) << created.status().ToString();
-  CacheOps& ops = **created;
+  const int longest = std::min(std::max(shape.stride, shape.num_sinks), slicing.most_rows);
+  const int max_rows = slicing.sessions * longest;
+  Activations activations(backend, test_case, max_rows);
+  const absl::Status created = backend.CreateCaches(shape, slicing.sessions, max_rows);
+  ASSERT_TRUE(created.ok()) << created.ToString();
   std::minstd_rand random(slicing.seed);
   std::vector<CacheScript> scripts(slicing.sessions, CacheScript(test_case));
-  CacheRun run;
-  const int64_t width = int64_t{shape.num_kv_heads} * shape.group * shape.head_dim;
-  run.outputs.assign(slicing.sessions, std::vector<float>(test_case.tokens * shape.num_layers * width));
-  for (bool more = true; more;) {
-    std::vector<Slice> slices;
+  const auto more = [&] {
+    return std::any_of(scripts.begin(), scripts.end(),
+                       [&](const CacheScript& script) { return script.seen() < test_case.tokens; });
+  };
+  while (more()) {
     std::vector<std::vector<Segment>> segments(slicing.sessions);
-    int rows = 0;
-    more = false;
-    for (int s = 0; s < slicing.sessions; ++s) {
-      const int left = test_case.tokens - scripts[s].seen();
-      if (left == 0) continue;
-      more = true;
-      if (slicing.seed != 0 && random() % 4 == 0) continue;
-      int count = std::min({left, scripts[s].TokensUntilCut(), slicing.most_rows});
-      if (slicing.seed != 0) count = 1 + static_cast<int>(random() % count);
-      slices.push_back(scripts[s].NextSlice(count, segments[s]));
-      slices.back().slot = s;
-      slices.back().first_row = rows;
-      rows += count;
-    }
+    const std::vector<Slice> slices = ChooseSlices(test_case, slicing, scripts, random, segments);
     if (slices.empty()) continue;
-    ops.BeginStep(slices);
+    const int64_t rows = slices.back().first_row + slices.back().num_rows;
+    const std::vector<int32_t> ids(rows, 0);
+    backend.BeginStep({.slices = slices, .ids = ids, .samples = {}});
+    std::vector<LayerRows> layers(shape.num_layers);
     for (int layer = 0; layer < shape.num_layers; ++layer) {
-      Activations step(shape, rows);
-      for (const Slice& slice : slices) {
-        for (int row = 0; row < slice.num_rows; ++row) {
-          step.Fill(test_case, slice.first_row + row, slice.slot, static_cast<int>(slice.first_token) + row, layer);
-        }
-      }
-      step.Run(ops, layer);
-      for (const Slice& slice : slices) {
-        for (int row = 0; row < slice.num_rows; ++row) {
-          std::copy_n(step.out.begin() + (slice.first_row + row) * width, width,
-                      run.outputs[slice.slot].begin() + ((slice.first_token + row) * shape.num_layers + layer) * width);
-        }
-      }
+      activations.Run(slices, rows, layer, slicing.fused, layers[layer]);
     }
     std::vector<Close> closes;
     std::vector<std::vector<CloseMove>> moves(slicing.sessions);
@@ -203,86 +249,206 @@ CacheRun RunCache(const CacheCase& test_case, const Slicing& slicing) {
       closes.push_back(scripts[slice.slot].CloseStride(moves[slice.slot]));
       closes.back().slot = slice.slot;
     }
-    ops.CloseStrides(closes);
-  }
-  for (int s = 0; s < slicing.sessions; ++s) {
-    run.heads.emplace_back();
+    backend.CloseStrides(closes);
+    backend.EndStep();
+    std::vector<int32_t> sampled;
+    const absl::Status status = backend.WaitStep(sampled);
+    ASSERT_TRUE(status.ok()) << status.ToString();
     for (int layer = 0; layer < shape.num_layers; ++layer) {
-      for (int h = 0; h < shape.num_kv_heads; ++h) run.heads[s].push_back(ops.ReadHead(s, layer, h).value());
+      if (!observer.AfterLayer(slices, layer, layers[layer])) return;
+    }
+    for (const Close& close : closes) {
+      if (!observer.AfterClose(close, scripts[close.slot])) return;
     }
   }
-  return run;
 }
 
-void ExpectAgreesWithReference(const CacheCase& test_case, int threads) {
-  const CacheShape& shape = test_case.shape;
-  // Float32: rounding of sums. Half: also a key that rounds the other way, since the product rotates in float32.
-  const double tolerance = shape.kv_type == DType::kF32 ? 5e-5 : 2e-3;
-  ThreadPool pool(threads);
-  auto created = CacheOps::Create(shape, 1, shape.stride + shape.num_sinks, pool);
-  ASSERT_TRUE(created.ok()) << created.status().ToString();
-  CacheOps& ops = **created;
-  ReferenceCache reference(shape);
-  CacheScript script(test_case);
-  std::vector<Segment> segments;
-  std::vector<CloseMove> moves;
-  double worst_output = 0, worst_score = 0, worst_distinctness = 0;
-  int closes = 0;
-  while (script.seen() < test_case.tokens) {
-    const Slice slice = script.NextSlice(std::min(script.TokensUntilCut(), test_case.tokens - script.seen()), segments);
-    ops.BeginStep({&slice, 1});
-    for (int layer = 0; layer < shape.num_layers; ++layer) {
-      Activations step(shape, slice.num_rows);
-      for (int row = 0; row < slice.num_rows; ++row) step.Fill(test_case, row, 0, script.seen() + row, layer);
-      step.Run(ops, layer);
-      reference.Append(slice, layer, step.k.data(), step.v.data());
-      const std::vector<double> expected = reference.Attend(slice, layer, step.q.data());
-      for (size_t i = 0; i < expected.size(); ++i) {
-        const double error = std::abs(expected[i] - step.out[i]);
-        ASSERT_LE(error, tolerance) << "token " << script.seen() + i / step.width << ", layer " << layer << ", column "
-                                    << i % step.width << ": " << step.out[i] << ", not " << expected[i];
-        worst_output = std::max(worst_output, error);
+std::vector<HeadContents> ReadHeads(Backend& backend, const CacheShape& shape, int slot) {
+  std::vector<HeadContents> heads;
+  for (int layer = 0; layer < shape.num_layers; ++layer) {
+    for (int h = 0; h < shape.num_kv_heads; ++h) heads.push_back(backend.ReadHead(slot, layer, h).value());
+  }
+  return heads;
+}
+
+class Recorder : public Observer {
+ public:
+  Recorder(const CacheCase& test_case, CacheRun& run) : test_case_(test_case), run_(run) {}
+
+  bool AfterLayer(const std::vector<Slice>& slices, int layer, const LayerRows& step) override {
+    const int64_t width = step.width, layers = test_case_.shape.num_layers;
+    for (const Slice& slice : slices) {
+      std::vector<float>& outputs = run_.outputs[slice.slot];
+      outputs.resize(test_case_.tokens * layers * width);
+      for (int row = 0; row < slice.num_rows; ++row) {
+        std::copy_n(step.out.begin() + (slice.first_row + row) * width, width,
+                    outputs.begin() + ((slice.first_token + row) * layers + layer) * width);
       }
     }
-    script.Advance(slice.num_rows);
-    if (!script.StrideIsFull()) continue;
-    const Close close = script.CloseStride(moves);
-    ops.CloseStrides({&close, 1});
-    ++closes;
+    return true;
+  }
+
+ private:
+  const CacheCase& test_case_;
+  CacheRun& run_;
+};
+
+class Comparer : public Observer {
+ public:
+  Comparer(Backend& backend, const CacheCase& test_case, int sessions) : backend_(backend), shape_(test_case.shape) {
+    references_.reserve(sessions);
+    sessions_ = sessions;
+  }
+
+  bool AfterLayer(const std::vector<Slice>& slices, int layer, const LayerRows& step) override {
+    if (references_.empty()) {
+      rounding_ = CacheRounding::Of(step.type, shape_.kv_type);
+      for (int s = 0; s < sessions_; ++s) references_.emplace_back(shape_, rounding_);
+    }
+    for (const Slice& slice : slices) {
+      ReferenceCache& reference = references_[slice.slot];
+      const int64_t begin = slice.first_row * step.width;
+      reference.Append(slice, layer, step.k.data() + slice.first_row * step.kv_width,
+                       step.v.data() + slice.first_row * step.kv_width);
+      std::vector<double> variance;
+      const std::vector<double> expected = reference.Attend(slice, layer, step.q.data() + begin, variance);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const double actual = step.out[begin + static_cast<int64_t>(i)];
+        const double error = std::abs(expected[i] - actual), bound = rounding_.Bound(1, variance[i]);
+        if (error <= bound) {  // not if it is a NaN
+          worst_output_ = std::max(worst_output_, error / bound);
+          continue;
+        }
+        ADD_FAILURE() << "session " << slice.slot << ", token " << slice.first_token + i / step.width << " (row "
+                      << slice.first_row << " of a slice of " << slice.num_rows << "), layer " << layer << ", column "
+                      << i % step.width << ": " << actual << ", not " << expected[i] << ", bound " << bound;
+        return false;
+      }
+    }
+    return true;
+  }
+
+  bool AfterClose(const Close& close, const CacheScript& script) override {
+    ++closes_;
+    const std::vector<HeadContents> heads = ReadHeads(backend_, shape_, close.slot);
+    ReferenceCache& reference = references_[close.slot];
     reference.CloseStride(close, [&](int layer, int kv_head, int ring, uint32_t token) {
-      const std::vector<uint32_t> tokens = ops.ReadHead(0, layer, kv_head).value().tokens[ring + 1];
+      const std::vector<uint32_t>& tokens = heads[layer * shape_.num_kv_heads + kv_head].tokens[ring + 1];
       for (const int slot : script.LiveSlots(ring + 1)) {
         if (tokens[slot] == token) return true;
       }
       return false;
     });
-    for (int layer = 0; layer < shape.num_layers; ++layer) {
-      for (int h = 0; h < shape.num_kv_heads; ++h) {
-        const HeadContents head = ops.ReadHead(0, layer, h).value();
-        for (int s = 0; s <= shape.num_rings(); ++s) {
-          for (const int slot : script.LiveSlots(s)) {
-            const ReferenceCache::Entry& entry = reference.At(layer, h, s, slot);
-            ASSERT_EQ(head.tokens[s][slot], entry.token) << "segment " << s << ", slot " << slot;
-            if (s == 0) {
-              ASSERT_EQ(head.scores[s][slot], 0.0f);
-              continue;
-            }
-            const double score_error = std::abs(head.scores[s][slot] - entry.score);
-            ASSERT_LE(score_error, tolerance * (1 + entry.score)) << "segment " << s << ", slot " << slot;
-            const double distinctness_error = std::abs(head.distinctness[s][slot] - entry.distinctness);
-            ASSERT_LE(distinctness_error, tolerance) << "segment " << s << ", slot " << slot;
-            worst_score = std::max(worst_score, score_error);
-            worst_distinctness = std::max(worst_distinctness, distinctness_error);
-          }
+    for (size_t head = 0; head < heads.size(); ++head) {
+      for (int s = 0; s <= shape_.num_rings(); ++s) {
+        for (const int slot : script.LiveSlots(s)) {
+          const std::string difference = Compare(heads[head],
+                                                 reference.At(static_cast<int>(head) / shape_.num_kv_heads,
+                                                              static_cast<int>(head) % shape_.num_kv_heads, s, slot),
+                                                 reference, s, slot);
+          if (difference.empty()) continue;
+          ADD_FAILURE() << "session " << close.slot << " after " << script.seen() << " tokens, layer "
+                        << head / shape_.num_kv_heads << ", KV head " << head % shape_.num_kv_heads << ", segment " << s
+                        << ", slot " << slot << ": " << difference;
+          return false;
         }
       }
     }
+    return true;
   }
-  EXPECT_GT(closes, 0);
-  EXPECT_LE(reference.disagreements(), reference.selections() / 100 * 2);
-  ::testing::Test::RecordProperty("worst_output_e9", static_cast<int>(worst_output * 1e9));
-  ::testing::Test::RecordProperty("worst_score_e9", static_cast<int>(worst_score * 1e9));
-  ::testing::Test::RecordProperty("selections", reference.selections());
+
+  void ExpectChoicesAgree() const {
+    int selections = 0, disagreements = 0, clear = 0, wrong = 0;
+    for (const ReferenceCache& reference : references_) {
+      selections += reference.selections();
+      disagreements += reference.disagreements();
+      clear += reference.clear_groups();
+      wrong += reference.wrong_clear_groups();
+    }
+    EXPECT_GT(closes_, 0);
+    EXPECT_EQ(wrong, 0) << "of " << clear << " groups without near-ties";
+    // The rest are near-ties.
+    EXPECT_LE(disagreements, selections * 0.02);
+    const auto record = [](const char* name, double value) {
+      ::testing::Test::RecordProperty(name, static_cast<int>(value));
+    };
+    record("worst_output_percent_of_bound", 100 * worst_output_);
+    record("worst_score_percent_of_bound", 100 * worst_score_);
+    record("worst_distinctness_percent_of_bound", 100 * worst_distinctness_);
+    record("selections", selections);
+    record("disagreements", disagreements);
+    record("clear_groups", clear);
+  }
+
+ private:
+  std::string Compare(const HeadContents& head, const ReferenceCache::Entry& entry, const ReferenceCache& reference,
+                      int segment, int slot) {
+    const auto say = [](const char* what, double actual, double expected, double bound) {
+      std::ostringstream text;
+      text << what << " " << actual << ", not " << expected << ", bound " << bound;
+      return text.str();
+    };
+    const uint32_t token = head.tokens[segment][slot];
+    if (token != entry.token) return say("token", token, entry.token, 0);
+    const double score = head.scores[segment][slot], distinctness = head.distinctness[segment][slot];
+    if (segment == 0) return score == 0 ? "" : say("score of a sink", score, 0, 0);
+    const double score_bound = reference.ScoreBound(entry), score_error = std::abs(score - entry.score);
+    if (!(score_error <= score_bound)) return say("score", score, entry.score, score_bound);
+    worst_score_ = std::max(worst_score_, score_error / score_bound);
+    const double error = std::abs(distinctness - entry.distinctness), bound = entry.distinctness_bound;
+    if (!(error <= bound)) return say("distinctness", distinctness, entry.distinctness, bound);
+    if (bound > 0) worst_distinctness_ = std::max(worst_distinctness_, error / bound);
+    return "";
+  }
+
+  Backend& backend_;
+  const CacheShape& shape_;
+  int sessions_;
+  CacheRounding rounding_;
+  std::vector<ReferenceCache> references_;
+  int closes_ = 0;
+  double worst_output_ = 0, worst_score_ = 0, worst_distinctness_ = 0;
+};
+
+void ExpectSameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  ASSERT_EQ(BitDifferences(a, b, 1), "");
+}
+
+}  // namespace
+
+CacheRun RunCache(Backend& backend, const CacheCase& test_case, const Slicing& slicing) {
+  CacheRun run;
+  run.outputs.resize(slicing.sessions);
+  Recorder recorder(test_case, run);
+  Drive(backend, test_case, slicing, recorder);
+  if (::testing::Test::HasFatalFailure()) return run;
+  for (int s = 0; s < slicing.sessions; ++s) run.heads.push_back(ReadHeads(backend, test_case.shape, s));
+  return run;
+}
+
+void ExpectAgreesWithReference(Backend& backend, const CacheCase& test_case, const Slicing& slicing) {
+  Comparer comparer(backend, test_case, slicing.sessions);
+  Drive(backend, test_case, slicing, comparer);
+  if (!::testing::Test::HasFailure()) comparer.ExpectChoicesAgree();
+}
+
+void ExpectSameRun(const CacheRun& a, const CacheRun& b) {
+  for (size_t s = 0; s < std::min(a.heads.size(), b.heads.size()); ++s) {
+    ExpectSameBits(a.outputs[s], b.outputs[s]);
+    for (size_t head = 0; head < a.heads[s].size(); ++head) {
+      EXPECT_EQ(a.heads[s][head].tokens, b.heads[s][head].tokens);
+      for (size_t segment = 0; segment < a.heads[s][head].scores.size(); ++segment) {
+        ExpectSameBits(a.heads[s][head].distinctness[segment], b.heads[s][head].distinctness[segment]);
+        ExpectSameBits(a.heads[s][head].scores[segment], b.heads[s][head].scores[segment]);
+      }
+    }
+  }
+}
+
+int TokensToWrap(const CacheShape& shape, int closes) {
+  int tokens = shape.num_sinks;
+  for (const int slots : shape.ring_slots) tokens += slots;
+  return tokens + closes * shape.stride;
 }
 
 }  // namespace cascade::kernels

@@ -1,5 +1,5 @@
-// Drives cache ops over made-up sessions of any geometry, also of ones that the engine would not allow (rings of odd
-// sizes, strides that do not divide them), and compares them with ReferenceCache.
+// Drives a back end's cache ops over made-up sessions of any geometry, also of ones that the engine would not allow
+// (rings of odd sizes, strides that do not divide them), and compares them with ReferenceCache.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/base/thread_pool.h"
 #include "kernels/cpu/cache_ops.h"
-#include "kernels/cpu/thread_pool.h"
 
 namespace cascade::kernels {
 
@@ -51,23 +51,30 @@ class CacheScript {
 // Inputs of a token: the same whatever it is fed with. kind: 0 q, 1 k, 2 v.
 std::vector<float> TokenInput(const CacheCase& test_case, int session, int token, int layer, int kind);
 
+// How a run cuts its sessions into slices.
+struct Slicing {
+  int sessions = 1;
+  int most_rows = 1 << 20;  // of a slice
+  uint32_t seed = 0;        // not 0: random lengths up to most_rows, and random sets of sessions in a step
+  bool fused = false;       // AppendAndAttend in place of AppendKv and Attend
+};
+
 // What a run leaves: all outputs, and the contents of all heads.
 struct CacheRun {
   std::vector<std::vector<float>> outputs;       // [sessions][tokens * layers * width]
   std::vector<std::vector<HeadContents>> heads;  // [sessions][layers * kv_heads]
 };
 
-// How a run cuts its sessions into slices; none of it may change a bit.
-struct Slicing {
-  int sessions = 1;
-  int threads = 1;
-  int most_rows = 1 << 20;  // of a slice
-  uint32_t seed = 0;        // not 0: random lengths up to most_rows, and random sets of sessions in a step
-};
+// The back end is a new one: its caches are created here.
+CacheRun RunCache(Backend& backend, const CacheCase& test_case, const Slicing& slicing);
 
-CacheRun RunCache(const CacheCase& test_case, const Slicing& slicing);
+// Runs the sessions, each beside a reference; expects outputs, scores, distinctness, tokens and choices to agree.
+void ExpectAgreesWithReference(Backend& backend, const CacheCase& test_case, const Slicing& slicing);
 
-// Runs one session beside the reference; expects outputs, scores, distinctness and tokens to agree.
-void ExpectAgreesWithReference(const CacheCase& test_case, int threads);
+// Bit for bit, all of a slot's content, what is stale too; of as many sessions as both have.
+void ExpectSameRun(const CacheRun& a, const CacheRun& b);
+
+// Enough tokens to fill all rings and to close `closes` strides more.
+int TokensToWrap(const CacheShape& shape, int closes);
 
 }  // namespace cascade::kernels

@@ -27,8 +27,13 @@ kernels::TokenScore ScoreOf(std::span<const float> logits, int32_t target) {
 
 }  // namespace
 
-FakeModel::FakeModel(const CascadeGeometry& geometry, int vocabulary, int max_rows, Script script)
-    : geometry_(geometry), vocabulary_(vocabulary), max_rows_(max_rows), script_(std::move(script)) {}
+FakeModel::FakeModel(const CascadeGeometry& geometry, int vocabulary, int max_rows, Script script,
+                     int max_steps_in_flight)
+    : geometry_(geometry),
+      vocabulary_(vocabulary),
+      max_rows_(max_rows),
+      script_(std::move(script)),
+      max_steps_in_flight_(max_steps_in_flight) {}
 
 void FakeModel::Hold() {
   MutexLock lock(mutex_);
@@ -62,6 +67,16 @@ void FakeModel::FailNextStep(absl::Status status) {
   next_status_ = std::move(status);
 }
 
+void FakeModel::FailNextLaunch(absl::Status status) {
+  MutexLock lock(mutex_);
+  next_launch_ = std::move(status);
+}
+
+int FakeModel::dead_rows() const {
+  MutexLock lock(mutex_);
+  return dead_rows_;
+}
+
 std::vector<FakeModel::StepRecord> FakeModel::steps() const {
   MutexLock lock(mutex_);
   return steps_;
@@ -88,19 +103,25 @@ void FakeModel::WaitForPermit() {
   if (holding_) --permits_;
 }
 
-absl::Status FakeModel::Forward(const ForwardBatch& batch, ForwardResult& result) {
+absl::Status FakeModel::Launch(const ForwardBatch& batch) {
   if (on_step) on_step(batch);
   MutexLock lock(mutex_);
-  WaitForPermit();
+  if (!next_launch_.ok()) return std::exchange(next_launch_, absl::OkStatus());
   const size_t violations = violations_.size();
-  StepRecord record;
+  LaunchedStep step;
+  StepRecord& record = step.record;
   record.rows = static_cast<int>(batch.ids.size());
+  Expect(static_cast<int>(in_flight_.size()) < max_steps_in_flight_, "too many steps in flight");
   Expect(record.rows > 0 && record.rows <= max_rows_, absl::StrCat("step of ", record.rows, " rows"));
   std::vector<float> logits(batch.ids.size() * static_cast<size_t>(vocabulary_));
+  dead_.assign(batch.ids.size(), false);
   int covered = 0;
+  int longest = 1;
   for (const kernels::Slice& slice : batch.slices) {
     Expect(slice.first_row == covered, "slices do not cover the rows in order");
+    Expect(slice.num_rows > 1 || longest == 1, "a slice of one row after a longer one");
     covered += slice.num_rows;
+    longest = std::max(longest, slice.num_rows);
     for (const SliceRecord& other : record.slices) Expect(other.slot != slice.slot, "slot twice in a step");
     record.slices.push_back({slice.slot, slice.first_token, slice.num_rows});
     FeedSlice(batch, slice, logits);
@@ -112,16 +133,61 @@ absl::Status FakeModel::Forward(const ForwardBatch& batch, ForwardResult& result
     return std::span<const float>(logits).subspan(static_cast<size_t>(r) * static_cast<size_t>(vocabulary_),
                                                   static_cast<size_t>(vocabulary_));
   };
-  result = {};
-  for (const int32_t r : batch.logit_rows) result.logits.insert(result.logits.end(), row(r).begin(), row(r).end());
+  for (const int32_t r : batch.logit_rows) {
+    step.result.logits.insert(step.result.logits.end(), row(r).begin(), row(r).end());
+  }
   Expect(batch.score_rows.size() == batch.score_targets.size(), "score targets");
   for (size_t i = 0; i < batch.score_rows.size(); ++i) {
-    result.scores.push_back(ScoreOf(row(batch.score_rows[i]), batch.score_targets[i]));
+    step.result.scores.push_back(ScoreOf(row(batch.score_rows[i]), batch.score_targets[i]));
   }
-  steps_.push_back(std::move(record));
+  SampleRows(batch, logits, step.result);
+  if (violations_.size() > violations) step.status = absl::InternalError(violations_.back());
+  in_flight_.push_back(std::move(step));
+  return absl::OkStatus();
+}
+
+absl::Status FakeModel::Collect(ForwardResult& result) {
+  MutexLock lock(mutex_);
+  Expect(!in_flight_.empty(), "no step to collect");
+  if (in_flight_.empty()) return absl::InternalError(violations_.back());
+  WaitForPermit();
+  LaunchedStep step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  result = std::move(step.result);
+  steps_.push_back(std::move(step.record));
   changed_.NotifyAll();
-  if (violations_.size() > violations) return absl::InternalError(violations_.back());
+  if (!step.status.ok()) return step.status;
   return std::exchange(next_status_, absl::OkStatus());
+}
+
+std::vector<int32_t> FakeModel::IdsOf(const ForwardBatch& batch, const kernels::Slice& slice) {
+  const auto first = batch.ids.begin() + slice.first_row;
+  std::vector<int32_t> ids(first, first + slice.num_rows);
+  if (std::find(ids.begin(), ids.end(), kernels::kSampledId) == ids.end()) return ids;
+  Expect(max_steps_in_flight_ > 1 && slice.num_rows == 1, "an unknown id");
+  ids[0] = slots_[slice.slot].sampled;
+  const bool dead = ids[0] == kernels::kNoId || std::find(end_ids_.begin(), end_ids_.end(), ids[0]) != end_ids_.end();
+  return dead ? std::vector<int32_t>() : ids;
+}
+
+void FakeModel::SampleRows(const ForwardBatch& batch, std::span<const float> logits, ForwardResult& result) {
+  Expect(batch.sample_rows.size() == batch.samples.size(), "samples");
+  Expect(batch.vocabulary > 0 && batch.vocabulary <= vocabulary_, "vocabulary");
+  for (size_t i = 0; i < batch.sample_rows.size(); ++i) {
+    const int32_t r = batch.sample_rows[i];
+    const kernels::SampleRequest& request = batch.samples[i];
+    const bool last = std::any_of(batch.slices.begin(), batch.slices.end(), [&](const kernels::Slice& slice) {
+      return slice.slot == request.slot && slice.first_row + slice.num_rows - 1 == r;
+    });
+    Expect(last, "a sample of another row than a slice's last");
+    int32_t id = kernels::kNoId;
+    if (!dead_[static_cast<size_t>(r)]) {
+      const auto row = logits.subspan(static_cast<size_t>(r) * static_cast<size_t>(vocabulary_));
+      id = sampler_.Sample(row.first(static_cast<size_t>(batch.vocabulary)), request);
+      slots_[request.slot].sampled = id;
+    }
+    result.sampled.push_back(id);
+  }
 }
 
 void FakeModel::FeedSlice(const ForwardBatch& batch, const kernels::Slice& slice, std::vector<float>& logits) {
@@ -142,19 +208,25 @@ void FakeModel::FeedSlice(const ForwardBatch& batch, const kernels::Slice& slice
                slice.segments[i].query_position == segments[i].query_position,
            "segment is not the plan's");
   }
-  for (int i = 0; i < slice.num_rows; ++i) {
-    const auto r = static_cast<size_t>(slice.first_row + i);
-    slot.ids.push_back(batch.ids[r]);
-    slot.hash = Mix(slot.hash * 0x9E3779B97F4A7C15 + static_cast<uint64_t>(batch.ids[r]) + 1);
+  const std::vector<int32_t> ids = IdsOf(batch, slice);
+  if (ids.empty()) {
+    dead_[static_cast<size_t>(slice.first_row)] = true;
+    ++dead_rows_;
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const size_t r = static_cast<size_t>(slice.first_row) + i;
+    slot.ids.push_back(ids[i]);
+    slot.hash = Mix(slot.hash * 0x9E3779B97F4A7C15 + static_cast<uint64_t>(ids[i]) + 1);
     Logits(slot,
            std::span<float>(logits).subspan(r * static_cast<size_t>(vocabulary_), static_cast<size_t>(vocabulary_)));
   }
 }
 
+// Of dead rows too: whoever launched them did not know.
 void FakeModel::CheckCloses(const ForwardBatch& batch) {
   size_t expected = 0;
   for (const kernels::Slice& slice : batch.slices) {
-    const auto ticks = static_cast<int64_t>(slots_[slice.slot].ids.size()) - geometry_.num_sinks;
+    const int64_t ticks = slice.first_token + slice.num_rows - geometry_.num_sinks;
     if (ticks <= 0 || ticks % geometry_.stride != 0) continue;
     ++expected;
     const bool there = std::any_of(batch.closes.begin(), batch.closes.end(),
@@ -180,7 +252,7 @@ void FakeModel::Expect(bool condition, const std::string& what) {
 
 void FakeModel::ClearSlot(int slot) {
   MutexLock lock(mutex_);
-  slots_[slot] = Slot{.clean = true, .ids = {}, .hash = 0};
+  slots_[slot] = Slot{.clean = true, .ids = {}, .hash = 0, .sampled = kernels::kNoId};
 }
 
 absl::StatusOr<kernels::HeadContents> FakeModel::ReadHead(int slot, int layer, int kv_head) {

@@ -50,6 +50,11 @@ GoldenTolerance Int8Tolerance() {
           .dense_loss = 0.12, .dense_loss_per_token = false, .margin = 0.3};
 }
 
+GoldenTolerance Bf16Tolerance() {
+  return {.mean_loss = 0.003, .stride_loss = 0.02, .head_survivors = 0.96, .all_survivors = 0.98,
+          .dense_loss = 0.12, .dense_loss_per_token = false, .margin = 0.3};
+}
+
 CascadeGolden ReadCascadeGolden(const std::string& name) {
   const nlohmann::json json = ReadJson("cascade_moby_dick_" + name + ".json");
   CascadeGolden golden;

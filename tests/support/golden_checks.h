@@ -26,6 +26,8 @@ GoldenTolerance Float32Tolerance();
 // 16-bit activations and half-precision keys and values: cascades as bf16's room, dense losses near float32's.
 GoldenTolerance Half16Tolerance();
 GoldenTolerance Int8Tolerance();
+// bfloat16 keys, values and activations.
+GoldenTolerance Bf16Tolerance();
 
 struct CascadeGolden {
   std::vector<int32_t> ids;

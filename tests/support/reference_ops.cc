@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/dequantize.h"
+#include "tests/support/rounding.h"
 
 namespace cascade::reference {
 namespace {
@@ -153,6 +154,63 @@ Matrix IntegerError(std::span<const float> x, const StoredWeight& weight, int mo
     }
   }
   return out;
+}
+
+Matrix LinearIn(kernels::DType compute, std::span<const double> x, bool rounded_x, const StoredWeight& weight,
+                Matrix* bound) {
+  const int64_t cols = weight.cols;
+  Matrix out(x.size() / cols, weight.rows);
+  *bound = out;
+  const bool exact = weight.type == compute;
+  const double deviation = Deviation(compute);
+  const double variance_of_one = (exact ? 0 : deviation * deviation) + (rounded_x ? deviation * deviation : 0);
+  // Device sums truncate where the CPU's round, and take several roundings per product of a quantised weight; a weight
+  // that is a small difference of scale times code and minimum is as exact as the largest of its row.
+  const bool device = compute != kernels::DType::kF32;
+  const double float_error = (cols + 1) * (device ? 4 * kRounding : kRounding);
+  for (int64_t n = 0; n < weight.rows; ++n) {
+    const std::vector<float> w = weight.Row(n);
+    double largest = 0;
+    for (const float value : w) largest = std::max(largest, static_cast<double>(std::abs(value)));
+    for (int64_t r = 0; r < out.rows; ++r) {
+      double sum = 0, magnitude = 0, variance = 0, inputs = 0;
+      for (int64_t k = 0; k < cols; ++k) {
+        const double product = w[k] * x[r * cols + k];
+        sum += product;
+        magnitude += std::abs(product);
+        variance += product * product * variance_of_one;
+        inputs += std::abs(x[r * cols + k]);
+      }
+      if (device && kernels::IsQuantized(weight.type)) magnitude = 2 * largest * inputs;
+      double& b = bound->At(r, n);
+      b = kDeviations * std::sqrt(variance) + float_error * magnitude;
+      if (compute == kernels::DType::kF16 && !exact) b += inputs * 0x1p-25;  // weights below its normal range
+      out.At(r, n) = sum;
+    }
+  }
+  return out;
+}
+
+Matrix GatedProduct(const Matrix& gate, const Matrix& gate_bound, const Matrix& up, const Matrix& up_bound,
+                    Matrix* bound) {
+  Matrix out(gate.rows, gate.cols);
+  *bound = out;
+  for (size_t i = 0; i < out.values.size(); ++i) {
+    const double g = gate.values[i], silu = g / (1 + std::exp(-g));
+    out.values[i] = silu * up.values[i];
+    // The slope of silu is at most 1.1; then as in SiluMul.
+    bound->values[i] = 1.1 * gate_bound.values[i] * (std::abs(up.values[i]) + up_bound.values[i]) +
+                       std::abs(silu) * up_bound.values[i] + 9 * kRounding * std::abs(out.values[i]);
+  }
+  return out;
+}
+
+void AddRounding(kernels::DType type, const Matrix& result, Matrix& bound) {
+  if (type == kernels::DType::kF32) return;
+  const double smallest = type == kernels::DType::kF16 ? 0x1p-25 : 0;
+  for (size_t i = 0; i < result.values.size(); ++i) {
+    bound.values[i] += Unit(type) * (std::abs(result.values[i]) + bound.values[i]) + smallest;
+  }
 }
 
 Matrix SiluMul(std::span<const float> gate, std::span<const float> up, Matrix* bound) {

@@ -45,7 +45,17 @@ Matrix LinearFloat(std::span<const float> x, const StoredWeight& weight, Matrix*
 Matrix LinearInteger(std::span<const float> x, const StoredWeight& weight, int most, Matrix* bound);
 // How far that rounding may move LinearFloat's result.
 Matrix IntegerError(std::span<const float> x, const StoredWeight& weight, int most);
+// As a back end does whose matrices are multiplied in `compute`: weights may be rounded to it, and so may x if it comes
+// from an op in the same pass (`rounded_x`). bound: rounding.h; of results in float32. For kF32: LinearFloat.
+Matrix LinearIn(kernels::DType compute, std::span<const double> x, bool rounded_x, const StoredWeight& weight,
+                Matrix* bound);
 Matrix SiluMul(std::span<const float> gate, std::span<const float> up, Matrix* bound);
+
+// silu(gate) * up of values that are off by up to gate_bound and up_bound.
+Matrix GatedProduct(const Matrix& gate, const Matrix& gate_bound, const Matrix& up, const Matrix& up_bound,
+                    Matrix* bound);
+// Adds what rounding a result to `type` may do.
+void AddRounding(kernels::DType type, const Matrix& result, Matrix& bound);
 
 struct Score {
   double logprob = 0;

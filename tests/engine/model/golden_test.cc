@@ -1,10 +1,10 @@
-// The demo model through the library against the known-good answers, in both arithmetics.
+// The demo model through the library against the known-good answers, in each of the device's arithmetics.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
 #include "engine/model/llama.h"
-#include "kernels/cpu_backend.h"
+#include "tests/engine/model/golden_arithmetic.h"
 #include "tests/support/golden_checks.h"
 #include "tests/support/session_runner.h"
 
@@ -12,15 +12,6 @@ namespace cascade::test {
 namespace {
 
 constexpr int kMaxSlice = 256;
-
-struct Arithmetic {
-  const char* name;
-  kernels::Activations activations;
-  kernels::DType kv_type;
-  GoldenTolerance tolerance;
-};
-
-void PrintTo(const Arithmetic& arithmetic, std::ostream* out) { *out << arithmetic.name; }
 
 class GoldenTest : public ::testing::TestWithParam<Arithmetic> {
  protected:
@@ -34,7 +25,7 @@ class GoldenTest : public ::testing::TestWithParam<Arithmetic> {
 
   void Load(const CascadeGeometry& geometry) {
     geometry_ = geometry;
-    auto backend = kernels::CreateCpuBackend({.num_threads = 2, .activations = GetParam().activations});
+    auto backend = GetParam().create();
     ASSERT_TRUE(backend.ok()) << backend.status();
     backend_ = std::move(*backend);
     auto llama = Llama::Create(*source_, geometry_, GetParam().kv_type, 1, kMaxSlice, *backend_);
@@ -100,12 +91,8 @@ TEST_P(GoldenTest, DenseLossesAndGreedyReplies) {
   EXPECT_EQ(checked, 9);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Arithmetics, GoldenTest,
-    ::testing::Values(Arithmetic{"float32", kernels::Activations::kFloat32, kernels::DType::kF32, Float32Tolerance()},
-                      Arithmetic{"int16", kernels::Activations::kInt16, kernels::DType::kF16, Half16Tolerance()},
-                      Arithmetic{"int8", kernels::Activations::kInt8, kernels::DType::kF16, Int8Tolerance()}),
-    [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Arithmetics, GoldenTest, ::testing::ValuesIn(GoldenArithmetics()),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace cascade::test

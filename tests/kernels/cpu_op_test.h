@@ -1,5 +1,5 @@
-// What the tests of single ops share: guarded matrices, random weights of every type, and a backend for each
-// instruction set of this machine.
+// What tests of the CPU's ops alone share: guarded matrices in host memory, and a backend for each instruction set of
+// this machine.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,6 +12,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu_backend.h"
+#include "tests/support/random_weights.h"
 #include "tests/support/reference_ops.h"
 
 namespace cascade::kernels {
@@ -39,13 +40,7 @@ class GuardedMatrix {
 };
 
 // Uniform in [-scale, scale].
-std::vector<float> RandomFloats(std::mt19937& random, int64_t count, float scale = 1.0f);
 GuardedMatrix RandomMatrix(std::mt19937& random, int64_t rows, int64_t cols, float scale = 1.0f);
-reference::StoredWeight RandomWeight(std::mt19937& random, DType type, int64_t rows, int64_t cols);
-// The same of random bytes, for a quantised type: every scale and quant that a file may have.
-reference::StoredWeight RandomBlockWeight(std::mt19937& random, DType type, int64_t rows, int64_t cols);
-const std::vector<DType>& AllTypes();
-const std::vector<DType>& QuantizedTypes();
 
 // The instruction sets compiled in that this machine has, as Highway's targets.
 std::vector<int64_t> AvailableTargets();
@@ -59,7 +54,6 @@ class UseTarget {
 };
 
 std::unique_ptr<Backend> CreateBackend(int threads = 2, Activations activations = Activations::kInt16);
-WeightId Load(Backend& backend, const reference::StoredWeight& weight);
 
 // One test per instruction set.
 class OpTest : public testing::TestWithParam<int64_t> {
