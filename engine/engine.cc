@@ -45,7 +45,11 @@ class EngineImpl final : public Engine {
     const auto between_steps = [this](std::function<void()> work) {
       return loop_.queue().RunBetweenSteps(std::move(work));
     };
-    return Inspect(options_, id, std::move(layers), std::move(kv_heads), sessions_, model_, between_steps, position);
+    auto views =
+        Inspect(options_, id, std::move(layers), std::move(kv_heads), sessions_, model_, between_steps, position);
+    if (!absl::IsDataLoss(views.status())) return views;
+    loop_.ReportLostDevice(views.status());
+    return absl::UnavailableError(absl::StrCat("the device has failed: ", views.status().message()));
   }
 
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) override;
@@ -110,9 +114,8 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
     setup.cache = std::move(session->cache);
     setup.reply_end = session->reply_end;
   }
-  absl::StatusOr<std::vector<int32_t>> prompt =
-      EncodePrompt(request, {setup.cache.position(), setup.reply_end, setup.cache.pending.value_or(-1)}, tokenizer_,
-                   chat_template_);
+  absl::StatusOr<std::vector<int32_t>> prompt = EncodePrompt(
+      request, {setup.cache.position(), setup.reply_end, setup.cache.pending.value_or(-1)}, tokenizer_, chat_template_);
   if (!prompt.ok()) return prompt.status();
 
   setup.asks_for_reply = AsksForReply(request);

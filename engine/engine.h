@@ -40,8 +40,8 @@ struct EngineOptions {
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
   std::chrono::seconds session_ttl{0};  // 0: sessions do not expire
-  // The device is lost (DATA_LOSS). Called once, on the engine thread, when all turns have ended with UNAVAILABLE and no
-  // new ones come in. May be null; must not wait for the engine.
+  // The device is lost (DATA_LOSS). Called once, on the engine thread, when no new turns come in and before those that
+  // there are end with UNAVAILABLE: whoever sees the last of them end knows why. May be null; must not wait for the engine.
   std::function<void(absl::Status)> on_device_fault = nullptr;
 };
 

@@ -50,6 +50,10 @@ void EngineLoop::CancelAll() {
   queue_.Wake();
 }
 
+void EngineLoop::ReportLostDevice(const absl::Status& cause) {
+  queue_.RunBetweenSteps([&] { LoseDevice(cause); });
+}
+
 void EngineLoop::Run() {
   while (true) {
     queue_.RunWork();
@@ -143,7 +147,7 @@ bool EngineLoop::LaunchStep() {
   }
   ++step_;
   if (absl::Status status = model_.Launch(batch.forward()); !status.ok()) {
-    FailStep(batch, status);
+    FailStep(batch, status, /*launched=*/false);
     return false;
   }
   in_flight_.push_back(std::move(batch));
@@ -162,7 +166,7 @@ void EngineLoop::CollectStep() {
   const absl::Status status = model_.Collect(result_);
   metrics_.steps.fetch_add(1, std::memory_order_relaxed);
   if (!status.ok()) {
-    FailStep(batch, status);
+    FailStep(batch, status, /*launched=*/true);
     return;
   }
   for (const Batch::Entry& entry : batch.entries()) {
@@ -172,7 +176,7 @@ void EngineLoop::CollectStep() {
   ForgetEnded();
 }
 
-void EngineLoop::FailStep(const Batch& batch, const absl::Status& cause) {
+void EngineLoop::FailStep(const Batch& batch, const absl::Status& cause, bool launched) {
   if (absl::IsDataLoss(cause)) {
     LoseDevice(cause);
     return;
@@ -184,21 +188,25 @@ void EngineLoop::FailStep(const Batch& batch, const absl::Status& cause) {
     }
   };
   fail(batch);
-  for (const Batch& later : in_flight_) fail(later);
+  // Those in flight were launched after it; or before it, and are sound.
+  if (launched) {
+    for (const Batch& later : in_flight_) fail(later);
+  }
   ForgetEnded();
 }
 
 void EngineLoop::LoseDevice(const absl::Status& cause) {
-  device_lost_.store(true);
+  if (device_lost_.exchange(true)) return;
   queue_.Close();
-  in_flight_.clear();
+  in_flight_.clear();  // nothing will come of them
+  // Before the turns end: whoever drains wakes with the last of them, and must know by then.
+  if (options_.on_device_fault) options_.on_device_fault(cause);
   const absl::Status status(cause.code(), absl::StrCat("the device has failed: ", cause.message()));
   const absl::StatusCode code = absl::StatusCode::kUnavailable;
   for (auto& [id, turn] : running_) Fail(std::move(turn), status, code);
   ForgetEnded();
   for (std::unique_ptr<Turn>& turn : queue_.Take([](Turn&) { return true; })) Fail(std::move(turn), status, code);
   UpdateGauges();
-  if (options_.on_device_fault) options_.on_device_fault(cause);
 }
 
 void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {

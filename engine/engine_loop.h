@@ -46,6 +46,8 @@ class EngineLoop {
   RequestQueue& queue() { return queue_; }
   // All turns end with CANCELLED from now on.
   void CancelAll();
+  // Somebody else saw what only a lost device says. Any thread; waits for the loop.
+  void ReportLostDevice(const absl::Status& cause);
   bool device_lost() const { return device_lost_.load(); }
 
  private:
@@ -61,8 +63,8 @@ class EngineLoop {
   // What a slice of a step that succeeded gives its turn; the pointer is null after it when the turn is over.
   void TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& turn);
   void TakeSampled(const Batch::Entry& entry, std::unique_ptr<Turn>& turn);
-  // `batch` has failed; later ones are still in flight.
-  void FailStep(const Batch& batch, const absl::Status& cause);
+  // `batch` has failed: when it was collected, or when it was to be launched.
+  void FailStep(const Batch& batch, const absl::Status& cause, bool launched);
   void LoseDevice(const absl::Status& cause);
 
   FinishReason Interruption(const Turn& turn) const;

@@ -98,7 +98,7 @@ void DeclareModelFlags(Flags& flags, ServerConfig& config) {
   flags.Add("chat-template", config.chat_template,
             absl::StrCat("The chat template: a file of Jinja, a built-in one (", BuiltinTemplateNames(), "), or none"),
             "the model's own");
-  flags.Add("threads", config.threads, "Threads for arithmetic; 0: one per hardware thread");
+  flags.Add("threads", config.threads, "Threads for arithmetic on the CPU; 0: one per hardware thread");
 }
 
 void DeclareCacheFlags(Flags& flags, ServerConfig& config) {

@@ -70,7 +70,8 @@ absl::StatusOr<DeviceConfig> ConfigureDevice(const ServerConfig& config, Device 
   }
   const auto choose = [](int64_t given, int otherwise) { return given > 0 ? static_cast<int>(given) : otherwise; };
   result.max_num_seqs = choose(config.max_num_seqs, cuda ? kCudaSeqs : kCpuSeqs);
-  result.max_num_batched_tokens = choose(config.max_num_batched_tokens, cuda ? kCudaBatchedTokens : kCpuBatchedTokens);
+  result.max_num_batched_tokens = choose(config.max_num_batched_tokens,
+                                         std::max(cuda ? kCudaBatchedTokens : kCpuBatchedTokens, result.max_num_seqs));
   if (result.max_num_batched_tokens < result.max_num_seqs) {
     return Bad("max-num-batched-tokens", absl::StrCat(result.max_num_batched_tokens, " is less than --max-num-seqs (",
                                                       result.max_num_seqs, "): a step could not serve every turn"));

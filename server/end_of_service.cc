@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "server/exit_code.h"
@@ -15,17 +16,28 @@ EndOfService::EndOfService() {
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  std::thread([this] { TakeSignals(); }).detach();
 }
 
 void EndOfService::TakeSignals() {
-  std::thread([this] {
-    int signal = 0;
-    sigwait(&signals_, &signal);
-    End(signal);
-    sigwait(&signals_, &signal);
-    spdlog::warn("stopped before the drain was over");
-    std::_Exit(static_cast<int>(ExitCode::kDrainTimedOut));
-  }).detach();
+  int signal = 0;
+  sigwait(&signals_, &signal);
+  {
+    MutexLock lock(mutex_);
+    if (!serving_) {
+      spdlog::info("{}: stopped during the start", strsignal(signal));
+      std::_Exit(static_cast<int>(ExitCode::kOk));
+    }
+  }
+  End(signal);
+  sigwait(&signals_, &signal);
+  spdlog::warn("stopped before the drain was over");
+  std::_Exit(static_cast<int>(ExitCode::kDrainTimedOut));
+}
+
+void EndOfService::Serving() {
+  MutexLock lock(mutex_);
+  serving_ = true;
 }
 
 void EndOfService::Fault() { End(0); }

@@ -48,7 +48,7 @@ int Serve(const ServerConfig& config) {
   if (!server.ok()) {
     return LeaveWith(ExitCodeOf(server.status()), std::string(server.status().message()));
   }
-  end.TakeSignals();
+  end.Serving();
   const int signal = end.Wait();
   if (signal == 0) LeaveAfterFault(**server);
   spdlog::info("{}: stopping; once more ends at once", strsignal(signal));

@@ -70,7 +70,7 @@ ExitCode Server::Drain() {
     faulty = faulty_;
     listening_ = nullptr;
   }
-  endpoint_->Stop(kDeliveryGrace);
+  endpoint_->Stop(faulty ? kFaultGrace : kDeliveryGrace);
   if (faulty) return ExitCode::kFault;
   if (cut) spdlog::warn("drain timed out; running turns were cut");
   spdlog::info("stopped");

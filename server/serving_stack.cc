@@ -24,13 +24,19 @@ constexpr double kMiB = 1024.0 * 1024.0;
 std::string Text(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
 // kModel for what the file says, kConfig for what the operator chose, kDevice for what the machine has not.
+// Of a device, not of a file: files are refused with other codes.
+bool IsDeviceError(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsInternal(status) || absl::IsUnavailable(status);
+}
+
 absl::Status ModelError(const absl::Status& status) {
-  const ExitCode code = absl::IsResourceExhausted(status) ? ExitCode::kDevice : ExitCode::kModel;
+  const ExitCode code = IsDeviceError(status) ? ExitCode::kDevice : ExitCode::kModel;
   return ExitError(code, absl::StrCat("the model cannot be loaded: ", Text(status)));
 }
 
 absl::Status CacheError(const absl::Status& status) {
-  const ExitCode code = absl::IsResourceExhausted(status) ? ExitCode::kDevice : ExitCode::kConfig;
+  const bool device = IsDeviceError(status) || absl::IsDataLoss(status);
+  const ExitCode code = device ? ExitCode::kDevice : ExitCode::kConfig;
   return ExitError(code, absl::StrCat("the caches cannot be made: ", Text(status)));
 }
 

@@ -48,7 +48,9 @@ absl::StatusOr<LoadedWeights> LoadWeights(const ModelSource& source, kernels::Ba
     const absl::StatusOr<HostWeight> weight = source.FindWeight(name);
     if (!weight.ok()) return weight.status();
     const absl::StatusOr<WeightId> id = backend.LoadWeight(*weight);
-    if (!id.ok()) return absl::Status(id.status().code(), absl::StrCat(name, ": ", id.status().message()));
+    if (!id.ok())
+      return absl::Status(absl::IsDataLoss(id.status()) ? absl::StatusCode::kUnavailable : id.status().code(),
+                          absl::StrCat(name, ": ", id.status().message()));
     source.ReleaseWeight(name);
     loaded.emplace(name, *id);
     bytes += static_cast<int64_t>(kernels::RowBytes(weight->type, weight->cols)) * weight->rows;

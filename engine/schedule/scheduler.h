@@ -2,7 +2,8 @@
 //
 // Bounds, given that no more turns run than a step has rows (the engine admits at most max_num_seqs of them, in the
 // order of their arrival, and max_num_seqs <= max_num_batched_tokens):
-//   - a decoding turn has its row, and so its next token, in every step, whatever else is read meanwhile;
+//   - a decoding turn has its row, and so its next token, in every step, whatever else is read meanwhile (with two steps in
+//     flight, one that waits for its id - it has stop strings - in every second one, unless all running turns wait);
 //   - a turn that still reads its prompt progresses in every step, by at least
 //     floor((max_rows - decoding turns) / turns that read) rows or up to its next cut;
 //   - a turn beyond max_num_seqs starts in the first step after a running one has ended and all before it have started.

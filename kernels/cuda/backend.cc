@@ -11,7 +11,6 @@ namespace cuda {
 namespace {
 
 constexpr size_t kStagingBytes = 4 << 20;
-constexpr int kMaxEndIds = 1024;
 constexpr int kMaxCloses = 64;              // closed in one go
 constexpr size_t kGraphBytes = 512u << 20;  // kept free for recorded steps and the driver
 
@@ -171,8 +170,8 @@ size_t CudaBackend::CacheBytesPerSlot(const CacheShape& shape) const {
 }
 
 void CudaBackend::SetEndIds(std::span<const int32_t> ids) {
-  const size_t count = std::min<size_t>(ids.size(), kMaxEndIds);
-  absl::StatusOr<int32_t*> memory = memory_.AllocateArray<int32_t>("end ids", kMaxEndIds);
+  const size_t count = ids.size();
+  absl::StatusOr<int32_t*> memory = memory_.AllocateArray<int32_t>("end ids", count);
   if (!memory.ok()) {
     stream_->Check("SetEndIds", cudaErrorMemoryAllocation);
     return;

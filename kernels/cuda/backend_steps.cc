@@ -83,8 +83,10 @@ absl::Status CudaBackend::WaitStep(std::vector<int32_t>& sampled) {
   sampled.assign(static_cast<size_t>(step.num_samples), kNoId);
   if (status.ok()) trace_.Collect(*stream_);
   if (!status.ok()) return status;
-  std::memcpy(sampled.data(), its.results + results_bytes() - sampled.size() * sizeof(int32_t),
-              sampled.size() * sizeof(int32_t));
+  if (!sampled.empty()) {
+    std::memcpy(sampled.data(), its.results + results_bytes() - sampled.size() * sizeof(int32_t),
+                sampled.size() * sizeof(int32_t));
+  }
   for (const HostResult& result : its.host_results) std::memcpy(result.host, result.pinned, result.bytes);
   its.host_results.clear();
   return absl::OkStatus();

@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<LinearOps>> LinearOps::Create(Stream& stream, Dev
   auto ops = std::unique_ptr<LinearOps>(new LinearOps);
   ops->compute_ = compute;
   ops->deterministic_ = deterministic;
+  ops->skinny_rows_ = MostSkinnyRows(stream.traits().shared_bytes);
   absl::StatusOr<std::unique_ptr<LinearTile>> tile = LinearTile::Create(stream, memory);
   if (!tile.ok()) return tile.status();
   ops->tile_ = *std::move(tile);
@@ -52,7 +53,7 @@ void LinearOps::Reserve(const DeviceWeight& weight) {
 }
 
 LinearKernel LinearOps::Choose(int64_t rows, const DeviceWeight& weight) const {
-  return ChooseLinear(weight.format, rows, weight.rows, weight.cols, deterministic_);
+  return ChooseLinear(weight.format, rows, weight.cols, skinny_rows_, deterministic_);
 }
 
 bool LinearOps::AllSkinny(int64_t rows, std::span<const LinearCall> calls) const {

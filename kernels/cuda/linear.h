@@ -49,6 +49,7 @@ class LinearOps {
 
   DType compute_ = DType::kBF16;
   bool deterministic_ = false;
+  int skinny_rows_ = 0;
   std::unique_ptr<LinearTile> tile_;
   std::unique_ptr<LinearBlas> blas_;
 };

@@ -26,7 +26,7 @@ int Blocks(int tiles, int steps, int num_sms) {
 template <WeightFormat format, int kTokens>
 int Stages(const DeviceTraits& traits) {
   using Stage = TileStage<format, kTokens>;
-  constexpr size_t kTaken = sizeof(int) + Stage::kExchangeBytes;
+  constexpr size_t kTaken = 128 + Stage::kExchangeBytes;  // a flag of the kernel's own, aligned
   return traits.shared_bytes < kTaken
              ? 0
              : static_cast<int>(std::min<size_t>((traits.shared_bytes - kTaken) / Stage::kBytes, kMostTileStages));

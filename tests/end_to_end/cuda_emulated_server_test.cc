@@ -195,5 +195,54 @@ TEST_F(Program, ADeviceThatBreaksEndsTurnsHealthAndProcess) {
   EXPECT_THAT(server.Output(), HasSubstr("the device has failed"));
 }
 
+TEST_F(Program, ADeviceThatBreaksDuringADrain) {
+  ServerProcess server(Flags(CudaFlags()));
+  const std::string address = server.WaitUntilReady();
+  ASSERT_NE(address, "") << server.Output();
+  client::Client client({.address = address});
+  v1::ServerInfo info;
+  ASSERT_TRUE(client.GetServerInfo(&info).ok());
+  const int free = info.sessions_free();
+  const auto stream = client.Generate(GreedyTurn("", std::vector<int32_t>(200'000, 40), 1));
+  while (info.sessions_free() == free) ASSERT_TRUE(client.GetServerInfo(&info).ok());
+  server.Signal(SIGTERM);
+  while (server.Output().find("draining") == std::string::npos)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  server.Signal(SIGUSR1);
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(server.Wait(), 70) << server.Output();
+  EXPECT_THAT(server.Output(), Not(HasSubstr("stopped")));
+}
+
+// Nobody's turn fails, and still the process must end.
+TEST_F(Program, ADeviceThatBreaksUnderAnInspection) {
+  ServerProcess server(Flags(CudaFlags()));
+  const std::string address = server.WaitUntilReady();
+  ASSERT_NE(address, "") << server.Output();
+  client::Client client({.address = address});
+  v1::Session session;
+  ASSERT_TRUE(client.CreateSession({}, &session).ok());
+  ASSERT_TRUE(Generate(client, GreedyTurn(session.session_id(), PromptIds(0), 2)).status.ok());
+  server.Signal(SIGUSR1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the signal's thread breaks it soon
+  v1::InspectSessionRequest request;
+  request.set_session_id(session.session_id());
+  const grpc::Status status = client.InspectSession(request)->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+  EXPECT_EQ(server.Wait(), 70) << server.Output();
+}
+
+TEST_F(Program, ASignalDuringTheStartEndsIt) {
+  // Fifteen sizes of steps to record.
+  ServerProcess server(Flags({"--device", "cuda", "--max-num-seqs", "24", "--max-num-batched-tokens", "32"}));
+  while (server.Output().find("chat template") == std::string::npos) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  server.Signal(SIGTERM);
+  EXPECT_EQ(server.Wait(), 0);
+  EXPECT_THAT(server.Output(), HasSubstr("stopped during the start"));
+  EXPECT_THAT(server.Output(), Not(HasSubstr("ready")));
+}
+
 }  // namespace
 }  // namespace cascade::test
