@@ -23,7 +23,8 @@ endfunction()
 
 # cascade_test(NAME SOURCES .. DEPS .. [TIMEOUT seconds] [PROCESSORS n] [LABELS ..]): a GoogleTest program, one CTest
 # entry. Entries run in parallel. Labels that the tsan preset leaves out: `wire` (talks gRPC, whose library is not built
-# for ThreadSanitizer) and `golden` (hours of arithmetic there, and no thread that others do not have).
+# for ThreadSanitizer), `golden` (hours of arithmetic there, and no thread that others do not have) and `emulated` (fibers,
+# which it does not know).
 function(cascade_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT;PROCESSORS" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
