@@ -243,7 +243,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--max-num-batched-tokens", "8"}, ExitCode::kConfig, "--max-num-seqs"},
         BadFlags{{"--max-num-batched-tokens", "0"}, ExitCode::kConfig, "--max-num-batched-tokens"},
         // 2,048 rows suit 100 turns, and with CUDA they are the default; on the CPU 64 are.
-        BadFlags{{"--device", "cpu", "--max-num-seqs", "100"}, ExitCode::kConfig, "--max-num-batched-tokens"},
+        BadFlags{{"--device", "cpu", "--max-num-seqs", "100", "--max-num-batched-tokens", "64"},
+                 ExitCode::kConfig,
+                 "--max-num-batched-tokens"},
         BadFlags{{"--gpu-memory-utilization", "much"}, ExitCode::kUsage, "--gpu-memory-utilization"},
         BadFlags{{"--gpu-memory-utilization", "0"}, ExitCode::kConfig, "--gpu-memory-utilization"},
         BadFlags{{"--gpu-memory-utilization", "-0.5"}, ExitCode::kConfig, "--gpu-memory-utilization"},
