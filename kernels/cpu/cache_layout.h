@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/cache_shape.h"
@@ -42,6 +43,7 @@ class CacheLayout {
   int64_t entries() const { return entries_; }
 
   // Segment 0 holds the sinks, segment i + 1 ring i.
+  std::span<const int> segment_slots() const { return segment_slots_; }
   int segment_slots(int segment) const { return segment_slots_[segment]; }
   int segment_tiles(int segment) const { return (segment_slots_[segment] + kTile - 1) / kTile; }
   int64_t first_entry(int segment) const { return first_entry_[segment]; }  // a multiple of kTile

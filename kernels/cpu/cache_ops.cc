@@ -3,12 +3,12 @@
 #include <sys/mman.h>
 
 #include <cstring>
-#include <limits>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/cache_checks.h"
 #include "kernels/cpu/append_kv.h"
 #include "kernels/cpu/close_strides.h"
 
@@ -22,34 +22,10 @@ absl::Status CheckShape(const CacheShape& shape) {
   if (shape.kv_type != DType::kF16 && shape.kv_type != DType::kF32) {
     return invalid("the CPU keeps keys and values in F16 or F32, not ", std::string(Name(shape.kv_type)));
   }
-  if (shape.num_layers < 1 || shape.num_kv_heads < 1 || shape.group < 1) {
-    return invalid("needs at least one layer, KV head and query head, got ", shape.num_layers, ", ", shape.num_kv_heads,
-                   " and ", shape.group);
-  }
   if (shape.head_dim < 2 || shape.head_dim % 2 != 0 || shape.head_dim > kMaxHeadDim) {
     return invalid("head_dim must be even and at most ", kMaxHeadDim, ", got ", shape.head_dim);
   }
-  if (static_cast<int>(shape.rope.frequency.size()) != shape.head_dim / 2) {
-    return invalid("needs ", shape.head_dim / 2, " rope frequencies, got ", shape.rope.frequency.size());
-  }
-  if (shape.num_sinks < 0) return invalid("num_sinks must not be negative, got ", shape.num_sinks);
-  if (shape.ring_slots.empty()) return invalid("needs at least one ring");
-  int64_t total = shape.num_sinks;
-  for (const int slots : shape.ring_slots) {
-    if (slots < 1) return invalid("a ring needs at least one slot, got ", slots);
-    total += slots;
-  }
-  if (total > std::numeric_limits<int>::max() / 2) return invalid("has too many slots: ", total);
-  if (shape.stride < 1 || shape.stride > shape.ring_slots[0]) {
-    return invalid("stride must be 1 to the ", shape.ring_slots[0], " slots of ring 0, got ", shape.stride);
-  }
-  if (shape.selection_group < 1 || (shape.num_rings() > 1 && shape.selection_group > shape.stride)) {
-    return invalid("selection_group must be 1 to the stride of ", shape.stride, ", got ", shape.selection_group);
-  }
-  if (!(shape.ema_decay > 0 && shape.ema_decay <= 1)) {
-    return invalid("ema_decay must be above 0 and at most 1, got ", shape.ema_decay);
-  }
-  return absl::OkStatus();
+  return CheckCacheShape(shape);
 }
 
 }  // namespace
@@ -91,11 +67,9 @@ void CacheOps::ClearSlot(int slot) {
 
 absl::StatusOr<HeadContents> CacheOps::ReadHead(int slot, int layer, int kv_head) {
   const CacheShape& shape = layout_.shape();
-  if (slot < 0 || slot >= num_slots_ || layer < 0 || layer >= shape.num_layers || kv_head < 0 ||
-      kv_head >= shape.num_kv_heads) {
-    return absl::InvalidArgumentError(absl::StrCat("cache: no slot ", slot, ", layer ", layer, ", KV head ", kv_head,
-                                                   "; there are ", num_slots_, ", ", shape.num_layers, " and ",
-                                                   shape.num_kv_heads));
+  if (absl::Status status = CheckHead(num_slots_, shape.num_layers, shape.num_kv_heads, slot, layer, kv_head);
+      !status.ok()) {
+    return status;
   }
   const HeadBlock block = layout_.Block(Slot(slot), layer, kv_head);
   HeadContents contents;

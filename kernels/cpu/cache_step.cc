@@ -1,27 +1,9 @@
 #include "kernels/cpu/cache_step.h"
 
 #include "kernels/base/check.h"
+#include "kernels/cache_checks.h"
 
 namespace cascade::kernels {
-namespace {
-
-void CheckSlice(const CacheLayout& layout, const Slice& slice) {
-  CASCADE_CHECK(slice.num_rows > 0 && slice.first_row >= 0);
-  CASCADE_CHECK(static_cast<int>(slice.segments.size()) == layout.num_segments());
-  const int written = slice.sinks ? 0 : 1;
-  CASCADE_CHECK(slice.segments[written].grows);
-  CASCADE_CHECK(slice.write_slot < static_cast<uint32_t>(layout.segment_slots(written)));
-  CASCADE_CHECK(slice.sinks || (slice.open_place >= 0 && slice.open_place + slice.num_rows <= layout.shape().stride));
-  for (int s = 0; s < layout.num_segments(); ++s) {
-    const Segment& segment = slice.segments[s];
-    const int64_t last = int64_t{segment.count} + (segment.grows ? slice.num_rows - 1 : 0);
-    CASCADE_CHECK(last <= layout.segment_slots(s));
-    CASCADE_CHECK(last == 0 || segment.first_slot < static_cast<uint32_t>(layout.segment_slots(s)));
-  }
-}
-
-}  // namespace
-
 void CacheStep::Begin(const CacheLayout& layout, std::byte* pool_memory, int num_slots, int max_rows,
                       std::span<const Slice> step_slices, ThreadPool& pool) {
   slices.clear();
@@ -30,7 +12,7 @@ void CacheStep::Begin(const CacheLayout& layout, std::byte* pool_memory, int num
   // Scores of one slot are added slice by slice in time, so a step has at most one scored slice of a slot.
   std::vector<bool> scored(num_slots, false);
   for (const Slice& slice : step_slices) {
-    CheckSlice(layout, slice);
+    CheckSlice(layout.segment_slots(), layout.shape().stride, slice);
     CASCADE_CHECK(slice.slot >= 0 && slice.slot < num_slots);
     if (!slice.sinks) {
       CASCADE_CHECK(!scored[slice.slot]);

@@ -311,7 +311,7 @@ void LaunchOfType(Stream& stream, const CachePool& pool, const StepTables& table
 
 absl::StatusOr<std::unique_ptr<PrefillAttention>> PrefillAttention::Create(Stream& stream, DeviceMemory& memory,
                                                                            const CacheLayout& layout, DType compute,
-                                                                           int max_rows, bool deterministic) {
+                                                                           int max_rows) {
   CASCADE_CHECK(layout.row_elements == 64 || layout.row_elements == 128 || layout.row_elements == 256);
   CASCADE_CHECK(layout.group <= kMaxGroup && layout.head_dim % 8 == 0 && layout.num_segments <= kMaxSegments);
   CASCADE_CHECK(compute == DType::kBF16 || compute == DType::kF16);

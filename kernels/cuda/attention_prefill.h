@@ -25,7 +25,7 @@ class PrefillAttention {
   // by part. RESOURCE_EXHAUSTED when there is no memory.
   static absl::StatusOr<std::unique_ptr<PrefillAttention>> Create(Stream& stream, DeviceMemory& memory,
                                                                   const CacheLayout& layout, DType compute,
-                                                                  int max_rows, bool deterministic);
+                                                                  int max_rows);
 
   // The slices' keys and values are in the cache already. q, out: [rows of the step, heads * head_dim]. host_slices:
   // what tables.slices holds from first_slice on; only numbers of rows are read. Adds the slices' scores. Dead slices'

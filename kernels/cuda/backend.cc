@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/cache_checks.h"
 
 namespace cascade::kernels {
 namespace cuda {
@@ -88,7 +89,7 @@ absl::StatusOr<TensorView> CudaBackend::Allocate(int64_t rows, int64_t cols, Pre
 
 absl::Status CudaBackend::MakeCacheOps(const CacheShape& shape, int max_rows) {
   if (cache_ops_ready_) return absl::OkStatus();
-  if (absl::Status status = CheckCacheShape(shape); !status.ok()) return status;
+  if (absl::Status status = CheckDeviceCacheShape(shape); !status.ok()) return status;
   if (max_rows < 1) return absl::InvalidArgumentError(absl::StrCat("cache: max_rows must be positive, got ", max_rows));
   max_rows_ = max_rows;
   pool_.layout = MakeCacheLayout(shape);
@@ -109,8 +110,7 @@ absl::Status CudaBackend::MakeCacheOps(const CacheShape& shape, int max_rows) {
   take(StepUpload::Create(memory_, pool_.layout, max_rows, static_cast<int>(buffers_.size())), upload_);
   if (!options_.deterministic)
     take(DecodeAttention::Create(*stream_, memory_, pool_.layout, max_rows), decode_attention_);
-  take(PrefillAttention::Create(*stream_, memory_, pool_.layout, options_.compute, max_rows, options_.deterministic),
-       prefill_attention_);
+  take(PrefillAttention::Create(*stream_, memory_, pool_.layout, options_.compute, max_rows), prefill_attention_);
   take(StrideCloser::Create(*stream_, memory_, pool_.layout, kMaxCloses), closer_);
   if (!status.ok()) return status;
   for (Buffer& buffer : buffers_) {
@@ -166,7 +166,7 @@ absl::Status CudaBackend::CreateCaches(const CacheShape& shape, int num_slots, i
 }
 
 size_t CudaBackend::CacheBytesPerSlot(const CacheShape& shape) const {
-  return CheckCacheShape(shape).ok() ? MakeCacheLayout(shape).slot_bytes : 0;
+  return CheckDeviceCacheShape(shape).ok() ? MakeCacheLayout(shape).slot_bytes : 0;
 }
 
 void CudaBackend::SetEndIds(std::span<const int32_t> ids) {
@@ -190,11 +190,9 @@ void CudaBackend::ClearSlot(int slot) {
 
 absl::StatusOr<HeadContents> CudaBackend::ReadHead(int slot, int layer, int kv_head) {
   const CacheLayout& layout = pool_.layout;
-  if (slot < 0 || slot >= num_slots_ || layer < 0 || layer >= layout.num_layers || kv_head < 0 ||
-      kv_head >= layout.num_kv_heads) {
-    return absl::InvalidArgumentError(absl::StrCat("cache: no slot ", slot, ", layer ", layer, ", KV head ", kv_head,
-                                                   "; there are ", num_slots_, ", ", layout.num_layers, " and ",
-                                                   layout.num_kv_heads));
+  if (absl::Status status = CheckHead(num_slots_, layout.num_layers, layout.num_kv_heads, slot, layer, kv_head);
+      !status.ok()) {
+    return status;
   }
   const unsigned char* block = pool_.Block(slot, layer, kv_head);
   const size_t entries = static_cast<size_t>(layout.entries);

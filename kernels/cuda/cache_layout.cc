@@ -1,12 +1,11 @@
 #include "kernels/cuda/cache_layout.h"
 
 #include <cmath>
-#include <cstdint>
-#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/cache_checks.h"
 
 namespace cascade::kernels::cuda {
 namespace {
@@ -22,16 +21,12 @@ int RowElements(int head_dim) { return head_dim <= 64 ? 64 : head_dim <= 128 ? 1
 
 }  // namespace
 
-absl::Status CheckCacheShape(const CacheShape& shape) {
+absl::Status CheckDeviceCacheShape(const CacheShape& shape) {
   const auto invalid = [](const auto&... parts) {
     return absl::InvalidArgumentError(absl::StrCat("cache: ", parts...));
   };
   if (shape.kv_type != DType::kBF16) {
     return invalid("CUDA keeps keys and values in BF16, not ", std::string(Name(shape.kv_type)));
-  }
-  if (shape.num_layers < 1 || shape.num_kv_heads < 1 || shape.group < 1) {
-    return invalid("needs at least one layer, KV head and query head, got ", shape.num_layers, ", ", shape.num_kv_heads,
-                   " and ", shape.group);
   }
   if (shape.group > kMaxGroup) {
     return invalid("CUDA has at most ", kMaxGroup, " query heads per KV head, got ", shape.group);
@@ -40,35 +35,15 @@ absl::Status CheckCacheShape(const CacheShape& shape) {
     return invalid("head_dim must be a multiple of ", kHeadDimMultiple, " and at most ", kMaxHeadDim, " on CUDA, got ",
                    shape.head_dim);
   }
-  if (static_cast<int>(shape.rope.frequency.size()) != shape.head_dim / 2) {
-    return invalid("needs ", shape.head_dim / 2, " rope frequencies, got ", shape.rope.frequency.size());
-  }
-  if (shape.num_sinks < 0) return invalid("num_sinks must not be negative, got ", shape.num_sinks);
-  if (shape.ring_slots.empty()) return invalid("needs at least one ring");
   if (shape.num_rings() > kMaxRings) return invalid("CUDA has at most ", kMaxRings, " rings, got ", shape.num_rings());
-  int64_t total = shape.num_sinks;
-  for (const int slots : shape.ring_slots) {
-    if (slots < 1) return invalid("a ring needs at least one slot, got ", slots);
-    total += slots;
-  }
-  if (total > std::numeric_limits<int>::max() / 2) return invalid("has too many slots: ", total);
-  if (shape.stride < 1 || shape.stride > shape.ring_slots[0]) {
-    return invalid("stride must be 1 to the ", shape.ring_slots[0], " slots of ring 0, got ", shape.stride);
-  }
-  if (shape.selection_group < 1 || (shape.num_rings() > 1 && shape.selection_group > shape.stride)) {
-    return invalid("selection_group must be 1 to the stride of ", shape.stride, ", got ", shape.selection_group);
-  }
   if (shape.num_rings() > 1 && shape.selection_group > kMaxSelectionGroup) {
     return invalid("selection_group must be at most ", kMaxSelectionGroup, " on CUDA, got ", shape.selection_group);
   }
-  if (!(shape.ema_decay > 0 && shape.ema_decay <= 1)) {
-    return invalid("ema_decay must be above 0 and at most 1, got ", shape.ema_decay);
-  }
-  return absl::OkStatus();
+  return CheckCacheShape(shape);
 }
 
 CacheLayout MakeCacheLayout(const CacheShape& shape) {
-  CASCADE_CHECK(CheckCacheShape(shape).ok());
+  CASCADE_CHECK(CheckDeviceCacheShape(shape).ok());
   CacheLayout layout = {};
   layout.num_layers = shape.num_layers;
   layout.num_kv_heads = shape.num_kv_heads;

@@ -43,10 +43,10 @@ struct CacheLayout {
   size_t slot_bytes;  // num_layers * num_kv_heads * block_bytes
 };
 
-// INVALID_ARGUMENT texts of CheckCacheShape first: this CHECKs.
+// INVALID_ARGUMENT texts of CheckDeviceCacheShape first: this CHECKs.
 CacheLayout MakeCacheLayout(const CacheShape& shape);
 
 // INVALID_ARGUMENT for a shape that the CUDA ops do not have.
-absl::Status CheckCacheShape(const CacheShape& shape);
+absl::Status CheckDeviceCacheShape(const CacheShape& shape);
 
 }  // namespace cascade::kernels::cuda

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/cache_checks.h"
 #include "kernels/cuda/prepare_step.h"
 
 namespace cascade::kernels::cuda {
@@ -31,21 +32,6 @@ struct Packing {
     bytes = at;
   }
 };
-
-void CheckSlice(const CacheLayout& layout, const Slice& slice) {
-  CASCADE_CHECK(slice.num_rows > 0 && slice.first_row >= 0);
-  CASCADE_CHECK(static_cast<int>(slice.segments.size()) == layout.num_segments);
-  const int written = slice.sinks ? 0 : 1;
-  CASCADE_CHECK(slice.segments[written].grows);
-  CASCADE_CHECK(slice.write_slot < static_cast<uint32_t>(layout.segment_slots[written]));
-  CASCADE_CHECK(slice.sinks || (slice.open_place >= 0 && slice.open_place + slice.num_rows <= layout.stride));
-  for (int s = 0; s < layout.num_segments; ++s) {
-    const Segment& segment = slice.segments[s];
-    const int64_t last = int64_t{segment.count} + (segment.grows ? slice.num_rows - 1 : 0);
-    CASCADE_CHECK(last <= layout.segment_slots[s]);
-    CASCADE_CHECK(last == 0 || segment.first_slot < static_cast<uint32_t>(layout.segment_slots[s]));
-  }
-}
 
 }  // namespace
 
@@ -100,7 +86,7 @@ void StepUpload::Pack(int buffer, const StepInput& input, int num_slots, bool de
   samples_.assign(input.samples.begin(), input.samples.end());
   int covered = 0;
   for (const Slice& slice : input.slices) {
-    CheckSlice(layout_, slice);
+    CheckSlice({layout_.segment_slots, static_cast<size_t>(layout_.num_segments)}, layout_.stride, slice);
     CASCADE_CHECK(slice.slot >= 0 && slice.slot < num_slots);
     // Scores of one slot are added slice by slice in time, so a step has at most one scored slice of a slot.
     int& of_slot = slice_of_slot_[static_cast<size_t>(slice.slot)];
