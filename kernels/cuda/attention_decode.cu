@@ -11,10 +11,7 @@
 namespace cascade::kernels::cuda {
 namespace {
 
-constexpr int kMaxThreads = 32 * kDecodeMaxWarps;
 constexpr int kScoreBatch = 8;
-template <int kRow>
-constexpr int kStages = DecodeStages(kRow);
 template <int kRow>
 constexpr size_t kTileBytes = DecodeStageBytes(kRow) / 2;
 
@@ -60,33 +57,189 @@ __device__ void Append(const DecodeArguments& a, const StepSlice& slice, int row
   SyncWarp();
 }
 
-// Of several splits: what the block leaves to the combine kernel.
+// What the warps have found: their sums become the block's, and factors by which their outputs count. By the block.
+__device__ void MergeWarps(const CacheLayout& layout, DecodeState& state) {
+  const int head = static_cast<int>(threadIdx.x), warps = static_cast<int>(blockDim.x) / 32;
+  if (head < layout.group) {
+    float largest = -kInfinity, total = 0;
+    for (int w = 0; w < warps; ++w) largest = fmaxf(largest, state.maximum[w][head]);
+    for (int w = 0; w < warps; ++w) {
+      // A warp without units has -infinity; so has a block without units.
+      const float factor = state.sum[w][head] == 0.0f ? 0.0f : Exp2(state.maximum[w][head] - largest);
+      state.factor[w][head] = factor;
+      total += state.sum[w][head] * factor;
+    }
+    state.own_sums[head] = make_float2(largest, total);
+    state.softmax.maximum[head] = largest;
+    state.softmax.inverse[head] = 1.0f / total;
+  }
+  SyncBlock();
+}
+
+// The block's sum of exp2(logit - largest) * value, of elements d and d + 1 of a query head.
+template <int kRow>
+__device__ float2 BlockOut(const DecodeState& state, const unsigned char* stages, size_t warp_bytes, int head, int d) {
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  float2 total = make_float2(0, 0);
+#pragma unroll 4
+  for (int w = 0; w < warps; ++w) {
+    const float* from = reinterpret_cast<const float*>(stages + w * warp_bytes) + head * (kRow + 4) + d;
+    total.x += from[0] * state.factor[w][head];
+    total.y += from[1] * state.factor[w][head];
+  }
+  return total;
+}
+
+// Of a cluster, by its blocks together: outputs, of which each block writes a part, and the row's softmax.
+template <class T, int kRow>
+__device__ void MergeCluster(const CacheLayout& layout, DecodeState& state, const unsigned char* stages,
+                             size_t warp_bytes, int blocks, float2* block_out, T* out) {
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int group = layout.group, pairs = layout.head_dim / 2;
+  for (int i = thread; i < group * pairs; i += threads) {
+    block_out[i] = BlockOut<kRow>(state, stages, warp_bytes, i / pairs, i % pairs * 2);
+  }
+  SyncCluster();
+  for (int i = thread; i < blocks * group; i += threads) {
+    state.all_sums[i / group][i % group] = LoadFromBlock(state.own_sums + i % group, i / group);
+  }
+  SyncBlock();
+  if (thread < group) {
+    float largest = -kInfinity, total = 0;
+    for (int b = 0; b < blocks; ++b) largest = fmaxf(largest, state.all_sums[b][thread].x);
+    for (int b = 0; b < blocks; ++b) {
+      float2& sums = state.all_sums[b][thread];
+      sums.x = sums.y == 0.0f ? 0.0f : Exp2(sums.x - largest);
+      total += sums.y * sums.x;
+    }
+    state.softmax.maximum[thread] = largest;
+    state.softmax.inverse[thread] = 1.0f / total;
+  }
+  SyncBlock();
+  const int rank = ClusterRank();
+  for (int i = group * pairs * rank / blocks + thread; i < group * pairs * (rank + 1) / blocks; i += threads) {
+    const int g = i / pairs;
+    float2 total = make_float2(0, 0);
+#pragma unroll 8
+    for (int b = 0; b < blocks; ++b) {
+      const float2 part = LoadFromBlock(block_out + i, b);
+      total.x += part.x * state.all_sums[b][g].x;
+      total.y += part.y * state.all_sums[b][g].x;
+    }
+    const float inverse = state.softmax.inverse[g];
+    *reinterpret_cast<uint32_t*>(out + 2 * i) = Pack<T>(total.x * inverse, total.y * inverse);
+  }
+}
+
+// Of several splits: what the block leaves to the last one.
 template <int kRow>
 __device__ void StorePartial(const DecodeArguments& a, const DecodeState& state, const unsigned char* stages,
                              size_t warp_bytes, size_t partial) {
   const CacheLayout& layout = a.pool.layout;
-  const int warps = static_cast<int>(blockDim.x) / 32;
-  for (int i = static_cast<int>(threadIdx.x); i < layout.group * layout.head_dim; i += static_cast<int>(blockDim.x)) {
-    const int head = i / layout.head_dim, d = i % layout.head_dim;
-    float total = 0;
-    for (int w = 0; w < warps; ++w) {
-      total += reinterpret_cast<const float*>(stages + w * warp_bytes)[head * (kRow + 4) + d] * state.factor[w][head];
-    }
-    a.scratch.outs[partial * layout.group * layout.head_dim + i] = total;
+  const int pairs = layout.head_dim / 2;
+  float2* outs = reinterpret_cast<float2*>(a.scratch.outs) + partial * layout.group * pairs;
+  for (int i = static_cast<int>(threadIdx.x); i < layout.group * pairs; i += static_cast<int>(blockDim.x)) {
+    outs[i] = BlockOut<kRow>(state, stages, warp_bytes, i / pairs, i % pairs * 2);
   }
-  if (static_cast<int>(threadIdx.x) < layout.group) {
-    const int head = static_cast<int>(threadIdx.x);
-    a.scratch.sums[partial * layout.group + head] = make_float2(state.softmax.maximum[head], state.total[head]);
+  const int head = static_cast<int>(threadIdx.x);
+  if (head < layout.group) a.scratch.sums[partial * layout.group + head] = state.own_sums[head];
+}
+
+// By a block: whether it is the last of the splits to leave its part; all parts may be read then.
+__device__ bool IsLastSplit(const DecodeArguments& a, size_t head_index, DecodeState& state) {
+  SyncBlock();
+  if (threadIdx.x == 0) {
+    unsigned* arrivals = a.scratch.arrivals + head_index;
+    state.is_last = AddAndPublish(arrivals, 1u) == static_cast<unsigned>(a.splits - 1);
+    if (state.is_last) *arrivals = 0;
+  }
+  SyncBlock();
+  return state.is_last;
+}
+
+// By the block that is last: outputs of the splits' partial ones, in their order, and the row's softmax for its scores.
+template <class T>
+__device__ void MergeSplits(const DecodeArguments& a, size_t head_index, T* out, float2* softmax, float* factors) {
+  constexpr int kBatch = 8;
+  const int group = a.pool.layout.group, pairs = a.pool.layout.head_dim / 2;
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  const float2* sums = a.scratch.sums + head_index * a.splits * group;
+  const float2* partial = reinterpret_cast<const float2*>(a.scratch.outs) + head_index * a.splits * group * pairs;
+  // The first ones are on their way while the softmax is found.
+  float2 next[kBatch];
+  const auto load = [&](int first, int i) {
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) {
+      next[j] = first + j < a.splits && i < group * pairs
+                    ? __ldcg(partial + static_cast<size_t>(first + j) * group * pairs + i)
+                    : make_float2(0, 0);
+    }
+  };
+  load(0, thread);
+  for (int g = warp; g < group; g += static_cast<int>(blockDim.x) / 32) {
+    float2 own[kDecodeMaxSplits / 32];
+    float largest = -kInfinity;
+#pragma unroll
+    for (int i = 0; i < kDecodeMaxSplits / 32; ++i) {
+      const int split = lane + 32 * i;
+      own[i] = split < a.splits ? __ldcg(sums + split * group + g) : make_float2(0, 0);
+      if (own[i].y != 0) largest = fmaxf(largest, own[i].x);
+    }
+    largest = WarpMax(largest);
+    float total = 0;
+#pragma unroll
+    for (int i = 0; i < kDecodeMaxSplits / 32; ++i) {
+      own[i].x = own[i].y == 0 ? 0.0f : Exp2(own[i].x - largest);  // a split may have seen nothing
+      total += own[i].y * own[i].x;
+    }
+    total = WarpSum(total);
+    const float inverse = 1.0f / total;
+#pragma unroll
+    for (int i = 0; i < kDecodeMaxSplits / 32; ++i) {
+      const int split = lane + 32 * i;
+      if (split < a.splits) factors[split * group + g] = own[i].x * inverse;
+    }
+    if (lane == 0) softmax[g] = make_float2(largest, inverse);
+  }
+  SyncBlock();
+  for (int i = thread; i < group * pairs; i += static_cast<int>(blockDim.x)) {
+    const int g = i / pairs;
+    float2 total = make_float2(0, 0);
+    for (int first = 0; first < a.splits; first += kBatch) {
+      if (first > 0 || i != thread) load(first, i);
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        const float factor = first + j < a.splits ? factors[(first + j) * group + g] : 0.0f;
+        total.x += next[j].x * factor;
+        total.y += next[j].y * factor;
+      }
+    }
+    *reinterpret_cast<uint32_t*>(out + 2 * i) = Pack<T>(total.x, total.y);
+  }
+}
+
+// By a warp: a unit's logits as WarpAttention::Multiply leaves them.
+template <int kTiles>
+__device__ void StoreLogits(const float (&logits)[kTiles][4], float* to, int stride, int heads_left) {
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      if (tile * 8 + j >= heads_left) continue;
+      to[(tile * 8 + j) * stride] = logits[tile][j];
+      to[(tile * 8 + j) * stride + 8] = logits[tile][j + 2];
+    }
   }
 }
 
 // Grid: [splits, KV heads, slices]; a block takes one split of the units that the slice's row sees, for all G query
 // heads, so that keys and values are read once. Its warps take every n-th unit, each with its own stages, running
-// maximum and sums: nothing waits for the whole block until the end. One block fills a multiprocessor's shared memory,
-// two in small caches.
+// maximum and sums: nothing waits for the whole block until the end. Of several splits the last block to end makes the
+// outputs.
 template <class T, int kRow, int kTiles>
-__global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_constant__ DecodeArguments a) {
-  constexpr int kStages = cuda::kStages<kRow>;
+__global__ void __launch_bounds__(32 * TuneDecode(kRow, kTiles).warps, 1)
+    DecodeKernel(const __grid_constant__ DecodeArguments a) {
+  constexpr int kStages = TuneDecode(kRow, kTiles).stages;
   constexpr size_t kTileBytes = cuda::kTileBytes<kRow>;
   constexpr size_t kWarpBytes = kStages * 2 * kTileBytes;
   static_assert(kWarpBytes >= kTiles * 8 * (kRow + 4) * sizeof(float));  // Finish
@@ -96,7 +249,10 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
   const int row = a.first_row + static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y);
   const size_t head_index = static_cast<size_t>(blockIdx.z) * layout.num_kv_heads + kv_head;  // in the scratch
   DecodeState& state = *reinterpret_cast<DecodeState*>(SharedMemory());
-  unsigned char* stages = SharedMemory() + kDecodeStateBytes;
+  float2* turns = reinterpret_cast<float2*>(SharedMemory() + kDecodeStateBytes);
+  float2* block_out = reinterpret_cast<float2*>(SharedMemory() + kDecodeStateBytes + DecodeTurnBytes(layout));
+  T* queries = reinterpret_cast<T*>(reinterpret_cast<unsigned char*>(block_out) + DecodeOutBytes(layout));
+  unsigned char* stages = SharedMemory() + DecodeBytesBeforeStages(layout);
   float* near = reinterpret_cast<float*>(stages + warps * kWarpBytes);
   const int near_stride = a.near_keys + 4;  // the 4 heads that a warp stores at once fall into different banks
 
@@ -115,10 +271,12 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
   const NewKey fresh = FindNewKey(layout, slice, state.visible);
   const int split = static_cast<int>(blockIdx.x);
   const int begin = state.visible.units * split / a.splits, end = state.visible.units * (split + 1) / a.splits;
-  const int steps = (layout.head_dim + 15) / 16, chunks = 2 * steps;
+  const int begin_key = begin * kUnitKeys;  // near logits are numbered from here on
+  const int chunks = (layout.head_dim + 15) / 16 * 2;
   unsigned char* block = a.pool.Block(slice.slot, a.layer, kv_head);
   const unsigned char* values = block + layout.values_offset;
   unsigned char* own_stages = stages + warp * kWarpBytes;
+  ZeroPadding<kRow>(own_stages, kStages * 2 * kUnitKeys, chunks);
 
   UnitWalk walk, walk_ahead;
   Unit ahead = {0, 0, 0};
@@ -134,16 +292,30 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
     if (there) CopyTile<kRow>(tile + kTileBytes, values, ahead, chunks, skip);
     CommitCopies();
   }
+  const int row_turns = layout.num_segments * (layout.head_dim / 2);
+  for (int i = thread; i < row_turns; i += static_cast<int>(blockDim.x)) {
+    turns[i] = a.tables.turns[static_cast<size_t>(row) * row_turns + i];
+  }
   WaitForPrevious();
   AllowNext();
+  const T* q = static_cast<const T*>(a.q) +
+               (static_cast<size_t>(row) * layout.num_kv_heads + kv_head) * layout.group * layout.head_dim;
+  for (int i = thread; i < layout.group * layout.head_dim / kLaneElements; i += static_cast<int>(blockDim.x)) {
+    reinterpret_cast<uint4*>(queries)[i] = reinterpret_cast<const uint4*>(q)[i];
+  }
   if (fresh.unit >= begin && fresh.unit < end && (fresh.unit - begin) % warps == warp) {
     Append<T>(a, slice, row, kv_head, fresh.entry, block, state);
   }
+  SyncBlock();
 
   WarpAttention<T, kRow, kTiles> attention;
-  const T* q = static_cast<const T*>(a.q) +
-               (static_cast<size_t>(row) * layout.num_kv_heads + kv_head) * layout.group * layout.head_dim;
-  float* far = a.scratch.logits + head_index * layout.group * a.scratch.key_stride;
+  const size_t pending_index =
+      static_cast<size_t>(a.pending) * gridDim.z * layout.num_kv_heads + head_index;  // in what waits for scores
+  float* far = a.scratch.logits + pending_index * layout.group * a.scratch.key_stride;
+  // Where the lane's first logit goes, of unit 0, and how many query heads there are from its first one on.
+  const int first_head = 2 * (lane % 4), heads_left = layout.group - first_head;
+  float* near_own = near + first_head * near_stride + lane / 4;
+  float* far_own = far + first_head * a.scratch.key_stride + lane / 4;
   const float scale = 1.44269504088896341f / sqrtf(static_cast<float>(layout.head_dim));
   int segment = -1;
   for (int unit = begin + warp, i = 0; unit < end; unit += warps, ++i) {
@@ -152,9 +324,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
     const Unit now = walk.At(state.visible, unit);
     if (now.segment != segment) {
       segment = now.segment;
-      attention.TurnQuery(
-          layout, q,
-          a.tables.turns + (static_cast<size_t>(row) * layout.num_segments + segment) * (layout.head_dim / 2));
+      attention.TurnQuery(layout, queries, turns + segment * (layout.head_dim / 2));
     }
     const int next = unit + kStages * warps;
     const bool there = next < end;
@@ -164,7 +334,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
     SyncWarp();
     if (unit == fresh.unit) PlaceNewRow<kRow>(key_tile, state.new_key, fresh.place, chunks);
     float logits[kTiles][4];
-    attention.Multiply(key_tile, steps, logits);
+    attention.Multiply(key_tile, logits);
     SyncWarp();
     if (there) {
       ahead = walk_ahead.At(state.visible, next);
@@ -172,23 +342,15 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
     }
     CommitCopies();
 
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      for (float& x : logits[tile]) x *= scale;
+    }
     if (slice.sinks == 0) {
-      const bool is_near = unit * kUnitKeys < a.near_keys;
-      float* to = is_near ? near : far;
-      const int stride = is_near ? near_stride : a.scratch.key_stride;
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int head = tile * 8 + 2 * (lane % 4) + j % 2;
-          const int key = unit * kUnitKeys + lane / 4 + j / 2 * 8;
-          logits[tile][j] *= scale;
-          if (head < layout.group) to[static_cast<size_t>(head) * stride + key] = logits[tile][j];
-        }
-      }
-    } else {
-      for (int tile = 0; tile < kTiles; ++tile) {
-        for (float& x : logits[tile]) x *= scale;
+      if (unit * kUnitKeys - begin_key < a.near_keys) {
+        StoreLogits<kTiles>(logits, near_own + unit * kUnitKeys - begin_key, near_stride, heads_left);
+      } else {
+        StoreLogits<kTiles>(logits, far_own + unit * kUnitKeys, a.scratch.key_stride, heads_left);
       }
     }
     uint32_t weights[kTiles][2];
@@ -197,54 +359,43 @@ __global__ void __launch_bounds__(kMaxThreads, 1) DecodeKernel(const __grid_cons
     WaitCopies<2 * kStages - 1>();
     SyncWarp();
     if (unit == fresh.unit) PlaceNewRow<kRow>(value_tile, state.new_value, fresh.place, chunks);
-    attention.Add(value_tile, steps, weights);
+    attention.Add(value_tile, weights);
     SyncWarp();
     if (there) CopyTile<kRow>(value_tile, values, ahead, chunks, skip);
     CommitCopies();
   }
   attention.Finish(state, reinterpret_cast<float*>(own_stages), layout.group);
   SyncBlock();
+  MergeWarps(layout, state);
 
-  if (thread < layout.group) {
-    float largest = -kInfinity, total = 0;
-    for (int w = 0; w < warps; ++w) largest = fmaxf(largest, state.maximum[w][thread]);
-    for (int w = 0; w < warps; ++w) {
-      // A warp without units has -infinity; so has a split without units.
-      const float factor = state.sum[w][thread] == 0.0f ? 0.0f : Exp2(state.maximum[w][thread] - largest);
-      state.factor[w][thread] = factor;
-      total += state.sum[w][thread] * factor;
-    }
-    state.softmax.maximum[thread] = largest;
-    state.softmax.inverse[thread] = 1.0f / total;
-    state.total[thread] = total;
-  }
-  SyncBlock();
-
-  if (a.splits > 1) {
-    return StorePartial<kRow>(a, state, stages, kWarpBytes, head_index * a.splits + split);
-  }
   T* out = static_cast<T*>(a.out) + (q - static_cast<const T*>(a.q));
-  const int pairs = layout.head_dim / 2;
-  for (int i = thread; i < layout.group * pairs; i += static_cast<int>(blockDim.x)) {
-    const int head = i / pairs, d = 2 * (i % pairs);
-    float2 total = make_float2(0, 0);
-    for (int w = 0; w < warps; ++w) {
-      const float* from = reinterpret_cast<const float*>(stages + w * kWarpBytes) + head * (kRow + 4) + d;
-      total.x += from[0] * state.factor[w][head];
-      total.y += from[1] * state.factor[w][head];
+  if (a.splits > 1 && !a.clusters) {
+    StorePartial<kRow>(a, state, stages, kWarpBytes, head_index * a.splits + split);
+    if (!IsLastSplit(a, head_index, state)) return;
+    float* factors = reinterpret_cast<float*>(stages);  // nobody reads them any more: IsLastSplit has a barrier
+    return MergeSplits(a, head_index, out, a.scratch.softmax + pending_index * layout.group, factors);
+  }
+  if (a.splits > 1) {
+    MergeCluster<T, kRow>(layout, state, stages, kWarpBytes, a.splits, block_out, out);
+  } else {
+    const int pairs = layout.head_dim / 2;
+    for (int i = thread; i < layout.group * pairs; i += static_cast<int>(blockDim.x)) {
+      const float2 total = BlockOut<kRow>(state, stages, kWarpBytes, i / pairs, i % pairs * 2);
+      const float inverse = state.softmax.inverse[i / pairs];
+      *reinterpret_cast<uint32_t*>(out + 2 * i) = Pack<T>(total.x * inverse, total.y * inverse);
     }
-    const float inverse = state.softmax.inverse[head];
-    *reinterpret_cast<uint32_t*>(out + head * layout.head_dim + d) = Pack<T>(total.x * inverse, total.y * inverse);
   }
-  if (slice.sinks != 0) return;
-  const ScoreTarget target = {layout, block, fresh.entry, slice.open_place == 0, a.tables.weights[row]};
-  const LogitRows rows = {near, a.near_keys, near_stride, far, a.scratch.key_stride};
-  UnitWalk score_walk;
-  for (int unit = 0; unit < end; unit += kScoreBatch * static_cast<int>(blockDim.x) / kUnitKeys) {
-    ScoreBatch<kScoreBatch> batch;
-    batch.Load(target, state.visible, score_walk, unit, end);
-    batch.Add(target, rows, state.softmax);
+  if (slice.sinks == 0) {
+    const ScoreTarget target = {layout, block, fresh.entry, slice.open_place == 0, a.tables.weights[row]};
+    const LogitRows rows = {near, a.near_keys, near_stride, far + begin_key, a.scratch.key_stride};
+    UnitWalk score_walk;
+    for (int unit = begin; unit < end; unit += kScoreBatch * static_cast<int>(blockDim.x) / kUnitKeys) {
+      ScoreBatch<kScoreBatch, 1> batch;
+      batch.Load(target, state.visible, score_walk, unit, end, begin);
+      batch.Add(target, rows, state.softmax);
+    }
   }
+  if (a.splits > 1) SyncCluster();  // others may still read this block's outputs
 }
 
 template <class T, int kRow, int kTiles>
@@ -252,7 +403,8 @@ void Launch(Stream& stream, const DecodeArguments& arguments, const DecodePlan& 
   const LaunchShape shape = {.grid = dim3(plan.splits, arguments.pool.layout.num_kv_heads, num_slices),
                              .block = dim3(32 * plan.warps),
                              .shared_bytes = plan.shared_bytes,
-                             .overlap = true};
+                             .overlap = true,
+                             .cluster_blocks = static_cast<unsigned>(plan.clusters ? plan.splits : 1)};
   stream.Launch("AppendAndAttend", DecodeKernel<T, kRow, kTiles>, shape, arguments);
 }
 
@@ -277,7 +429,7 @@ void LaunchType(Stream& stream, const DecodeArguments& arguments, const DecodePl
 
 }  // namespace
 
-size_t DecodeStateBytes() { return kDecodeStateBytes; }
+size_t DecodeStateBytes(const CacheLayout& layout) { return DecodeBytesBeforeStages(layout); }
 
 void LaunchDecode(Stream& stream, const DecodeArguments& arguments, const DecodePlan& plan, int num_slices,
                   DType type) {

@@ -20,33 +20,52 @@ inline int MaxUnits(const CacheLayout& layout) {
   return units;
 }
 
-inline constexpr int kDecodeMaxWarps = 8;
+inline constexpr int kDecodeMaxWarps = 16;
 inline constexpr int kDecodeMaxSplits = 128;
+inline constexpr int kDecodeMaxCluster = 16;
 
-// Units whose keys and values are under way per warp: 128 KiB in a block of 8 warps with head_dim 128, so that few
-// blocks keep the memory busy (4.3 TB/s and 0.8 us are 26 KiB per multiprocessor of 132, when all of them read).
-inline constexpr int DecodeStages(int row_elements) { return row_elements == 64 ? 4 : 2; }
+// Of a block, by row_elements and query heads in tiles of 8. A unit takes a warp some 3,000 cycles, most of which it
+// waits for itself: so many warps with one unit each under way, 8 KiB of keys and values, read faster than few with
+// more (8 warps of two units: 61 % of an H200's bandwidth). Where a row or a group fills the registers, half the warps.
+struct DecodeTuning {
+  int warps;
+  int stages;  // units under way per warp
+};
+inline constexpr DecodeTuning TuneDecode(int row_elements, int head_tiles) {
+  if (head_tiles > 1) return {8, row_elements == 64 ? 4 : 2};
+  if (row_elements > 128) return {8, 1};
+  return {16, row_elements == 64 ? 2 : 1};
+}
+inline constexpr int HeadTiles(int group) { return (group + 7) / 8; }
 inline constexpr size_t DecodeStageBytes(int row_elements) {
   return size_t{2} * kUnitKeys * row_elements * sizeof(uint16_t);
 }
 
 // A function of shapes alone, never of what sessions hold: graphs are replayed.
 struct DecodePlan {
-  int splits = 1;     // blocks of a (slice, KV head); 1: one kernel does it all
-  int warps = 0;      // of a block
-  int near_keys = 0;  // keys whose logits stay in shared memory; a multiple of 16
+  int splits = 1;         // blocks of a (slice, KV head)
+  bool clusters = false;  // the splits are a cluster, and do all of it, as a single block does
+  int warps = 0;          // of a block
+  int near_keys = 0;      // of a block's keys: whose logits stay in shared memory; a multiple of 16
   size_t shared_bytes = 0;
+
+  // Splits that are no cluster: the last one makes the outputs, a later kernel the scores.
+  bool defers() const { return splits > 1 && !clusters; }
 };
 DecodePlan PlanDecode(const CacheLayout& layout, const DeviceTraits& traits, int num_slices);
 
 // Device memory for what the blocks of a (slice, KV head) hand on; slices of one launch.
 struct DecodeScratch {
-  // [slices][KV heads][G][key_stride] in base 2, by unit and place: of the keys beyond near_keys.
+  // [pending layers][slices][KV heads][G][key_stride] in base 2, by unit and place: of the keys beyond near_keys.
   float* logits;
   int key_stride;
-  // [slices][KV heads][splits][..], only with splits > 1.
-  float2* sums;  // [.. G]: the largest logit (-infinity: nothing seen), sum of exp2(logit - largest)
-  float* outs;   // [.. G][head_dim]: sum of exp2(logit - largest) * value
+  // Only with splits > 1 that are no cluster:
+  float2* sums;        // [slices][KV heads][splits][G]: the largest logit (-infinity: nothing seen), sum of
+                       // exp2(logit - largest)
+  float* outs;         // [slices][KV heads][splits][G][head_dim]: sum of exp2(logit - largest) * value
+  unsigned* arrivals;  // [slices][KV heads]: blocks that have left theirs; 0 between launches
+  // [pending layers][slices][KV heads][G]: exp2(logit - first) * second is the probability
+  float2* softmax;
 };
 
 struct DecodeArguments {
@@ -54,8 +73,10 @@ struct DecodeArguments {
   StepTables tables;
   DecodeScratch scratch;
   int layer;
+  int pending;    // layers before this one whose scores are still to be added; splits that are no cluster
   int first_row;  // of the launch's slices
   int splits;
+  bool clusters;
   int near_keys;
   const void* q;
   const void* k;
@@ -63,12 +84,13 @@ struct DecodeArguments {
   void* out;
 };
 
-// attention_decode.cu: appends, attends; all of it with splits == 1.
+// attention_decode.cu: appends, attends, and adds the scores unless there are splits that are no cluster.
 void LaunchDecode(Stream& stream, const DecodeArguments& arguments, const DecodePlan& plan, int num_slices, DType type);
-// attention_combine.cu: what LaunchDecode of several splits left, to outputs and scores.
-void LaunchCombine(Stream& stream, const DecodeArguments& arguments, int num_slices, DType type);
+// attention_decode_scores.cu: adds the scores of `layers` consecutive layers, of which arguments.layer is the first, from
+// what LaunchDecode of several splits left.
+void LaunchDecodeScores(Stream& stream, const DecodeArguments& arguments, int num_slices, int layers);
 
 // The bytes that a decode block needs beside stages and logits.
-size_t DecodeStateBytes();
+size_t DecodeStateBytes(const CacheLayout& layout);
 
 }  // namespace cascade::kernels::cuda

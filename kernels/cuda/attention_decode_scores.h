@@ -37,21 +37,21 @@ struct ScoreTarget {
   __device__ float* sums() const { return reinterpret_cast<float*>(block + layout.sums_offset); }
 };
 
-// kBatch keys of a thread: the loads of all go before the first use.
-template <int kBatch>
+// kBatch keys of a thread, with kHeads query heads at a time: the loads of all go before the first use.
+template <int kBatch, int kHeads>
 class ScoreBatch {
  public:
-  // Of units first_unit + thread / 16 + i * (threads / 16) below `end`, the key at place thread % 16. Reads only scores
-  // that kernels before the previous one wrote.
-  __device__ void Load(const ScoreTarget& target, const VisiblePieces& visible, UnitWalk& walk, int first_unit,
-                       int end) {
+  // Of units first_unit + thread / 16 + i * (threads / 16) below `end`, the key at place thread % 16. logit_unit: the one
+  // whose logits come first.
+  __device__ void Load(const ScoreTarget& target, const VisiblePieces& visible, UnitWalk& walk, int first_unit, int end,
+                       int logit_unit) {
     const int thread = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x) / kUnitKeys;
     const int place = thread % kUnitKeys;
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const int index = first_unit + thread / kUnitKeys + i * step;
       entry_[i] = -1;
-      key_[i] = index * kUnitKeys + place;
+      key_[i] = (index - logit_unit) * kUnitKeys + place;
       old_[i] = 0;
       if (index >= end) continue;
       const Unit unit = walk.At(visible, index);
@@ -66,10 +66,23 @@ class ScoreBatch {
   __device__ void Add(const ScoreTarget& target, const LogitRows& logits, const RowSoftmax& softmax) {
     if (target.layout.max_reduction) return AddSums(target, logits, softmax);
     float total[kBatch] = {};
-    for (int g = 0; g < target.layout.group; ++g) {
+    for (int first = 0; first < target.layout.group; first += kHeads) {
+      float found[kHeads][kBatch];
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        if (entry_[i] >= 0) total[i] += Exp2(logits.At(g, key_[i]) - softmax.maximum[g]) * softmax.inverse[g];
+      for (int j = 0; j < kHeads; ++j) {
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          const bool there = first + j < target.layout.group && entry_[i] >= 0;
+          found[j][i] = there ? logits.At(first + j, key_[i]) : -__builtin_huge_valf();
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kHeads; ++j) {
+        if (first + j >= target.layout.group) break;
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          total[i] += Exp2(found[j][i] - softmax.maximum[first + j]) * softmax.inverse[first + j];
+        }
       }
     }
     const float factor = target.weight / static_cast<float>(target.layout.group);

@@ -12,38 +12,78 @@ namespace cascade::kernels::cuda {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The beginning of a block's shared memory. Behind it, 128-byte aligned: the warps' stages, the logits.
+// The beginning of a block's shared memory. Behind it, 128-byte aligned: the row's turns [segments][head_dim / 2], the
+// block's outputs [G][head_dim] (float), the row's queries [G][head_dim], the warps' stages, the logits.
 struct DecodeState {
   alignas(16) unsigned char new_key[kMaxHeadDim * 2], new_value[kMaxHeadDim * 2];
   VisiblePieces visible;
   float maximum[kDecodeMaxWarps][kMaxGroup];
   float sum[kDecodeMaxWarps][kMaxGroup];
   float factor[kDecodeMaxWarps][kMaxGroup];
+  // The largest logit that the block has seen (-infinity: none), and the sum of exp2(logit - largest): [G].
+  float2 own_sums[kMaxGroup];
+  float2 all_sums[kDecodeMaxCluster][kMaxGroup];  // of the blocks of a cluster; then x is what the block's outputs count
   RowSoftmax softmax;
-  float total[kMaxGroup];
+  bool is_last;  // of the splits
 };
 inline constexpr size_t kDecodeStateBytes = (sizeof(DecodeState) + 127) / 128 * 128;
+__host__ __device__ inline size_t DecodeTurnBytes(const CacheLayout& layout) {
+  return sizeof(float2) * layout.num_segments * (layout.head_dim / 2);
+}
+__host__ __device__ inline size_t DecodeQueryBytes(const CacheLayout& layout) {
+  return sizeof(uint16_t) * layout.group * layout.head_dim;
+}
+__host__ __device__ inline size_t DecodeOutBytes(const CacheLayout& layout) {
+  return sizeof(float) * layout.group * layout.head_dim;
+}
+// Of all that is before the warps' stages.
+__host__ __device__ inline size_t DecodeBytesBeforeStages(const CacheLayout& layout) {
+  return (kDecodeStateBytes + DecodeTurnBytes(layout) + DecodeOutBytes(layout) + DecodeQueryBytes(layout) + 127) / 128 * 128;
+}
 
 // Rows of 16 keys or values lie in shared memory with their chunks of 16 bytes exchanged within each 8, so that the 8
 // rows of a matrix fall into different banks.
 template <int kRow>
-__device__ unsigned char* ChunkAt(unsigned char* tile, int row, int chunk) {
-  return tile + row * (kRow * 2) + ((chunk ^ (row & 7)) * 16);
+__device__ int ChunkOffset(int row, int chunk) {
+  return row * (kRow * 2) + ((chunk ^ (row & 7)) * 16);
+}
+// Apart from a lane's own offset only few bits change with the step, so that one register holds all addresses: columns
+// [16 step, + 16) of a row that ChunkOffset gave for columns 0 or 8 ..
+__device__ inline int AtStep(int lane_offset, int step) { return (lane_offset ^ (step % 4 << 5)) + step / 4 * 128; }
+
+// By a warp, once: zeros where chunks only pad, which CopyTile leaves as they are.
+template <int kRow>
+__device__ void ZeroPadding(unsigned char* tiles, int rows, int chunks) {
+  constexpr int kChunks = kRow / 8;
+  if (chunks == kChunks) return;
+  for (int i = static_cast<int>(threadIdx.x) % 32; i < rows * kChunks; i += 32) {
+    if (i % kChunks < chunks) continue;
+    *reinterpret_cast<uint4*>(tiles + ChunkOffset<kRow>(i / kChunks, i % kChunks)) = make_uint4(0, 0, 0, 0);
+  }
 }
 
 // By a warp. Chunks that only pad are left out; so is row `skip`.
 template <int kRow>
 __device__ void CopyTile(unsigned char* tile, const unsigned char* rows, const Unit& unit, int chunks, int skip) {
-  constexpr int kChunks = kRow / 8;
+  constexpr int kChunks = kRow / 8, kRowsAtOnce = 32 / kChunks;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  rows += static_cast<size_t>(unit.entry) * (kRow * 2);
+  const int row = lane / kChunks, chunk = lane % kChunks;
+  const int to = ChunkOffset<kRow>(row, chunk);
+  rows += static_cast<size_t>(unit.entry) * (kRow * 2) + lane * 16;
+  if (chunk >= chunks) return;
+  if (unit.keys == kUnitKeys && skip < 0) {  // as most units are
 #pragma unroll
-  for (int i = 0; i < kUnitKeys * kChunks / 32; ++i) {
-    const int index = i * 32 + lane;
-    const int row = index / kChunks, chunk = index % kChunks;
-    if (chunk < chunks && row != skip) {
-      CopyAsync16(ChunkAt<kRow>(tile, row, chunk), rows + index * 16, row < unit.keys);
+    for (int i = 0; i < kUnitKeys / kRowsAtOnce; ++i) {
+      const int first = i * kRowsAtOnce;
+      CopyAsync16(tile + (to ^ (first % 8 << 4)) + first * (kRow * 2), rows + first * (kRow * 2));
     }
+    return;
+  }
+#pragma unroll 1
+  for (int first = 0; first < kUnitKeys; first += kRowsAtOnce) {
+    if (first + row == skip) continue;
+    CopyAsync16(tile + (to ^ (first % 8 << 4)) + first * (kRow * 2), rows + first * (kRow * 2),
+                first + row < unit.keys);
   }
 }
 
@@ -52,26 +92,9 @@ template <int kRow>
 __device__ void PlaceNewRow(unsigned char* tile, const unsigned char* row, int place, int chunks) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   if (lane < chunks) {
-    *reinterpret_cast<uint4*>(ChunkAt<kRow>(tile, place, lane)) = reinterpret_cast<const uint4*>(row)[lane];
+    *reinterpret_cast<uint4*>(tile + ChunkOffset<kRow>(place, lane)) = reinterpret_cast<const uint4*>(row)[lane];
   }
   SyncWarp();
-}
-
-// Elements e and e + 1 (e even) of a head, turned.
-template <class T>
-__device__ float2 TurnedPair(const T* x, const float2* turns, int head_dim, bool interleaved, int e) {
-  const float2 own = Unpack<T>(*reinterpret_cast<const uint32_t*>(x + e));
-  if (interleaved) {
-    const float2 turn = turns[e / 2];
-    return make_float2(own.x * turn.x - own.y * turn.y, own.x * turn.y + own.y * turn.x);
-  }
-  const int half = head_dim / 2;
-  const bool second = e >= half;
-  const int pair = second ? e - half : e;
-  const float2 other = Unpack<T>(*reinterpret_cast<const uint32_t*>(x + (second ? pair : pair + half)));
-  const float4 turn = *reinterpret_cast<const float4*>(turns + pair);
-  const float sign = second ? 1.0f : -1.0f;
-  return make_float2(own.x * turn.x + sign * other.x * turn.y, own.y * turn.z + sign * other.y * turn.w);
 }
 
 // What a warp keeps in registers over its units. Keys and values are the left operands of products, 16 keys by 8 query
@@ -98,39 +121,46 @@ struct WarpAttention {
     }
   }
 
-  // q: the row's first query head of the KV head. turns: of the row and segment.
+  // q: [G][head_dim], turns: [head_dim / 2] of the segment, in shared memory.
   __device__ void TurnQuery(const CacheLayout& layout, const T* q, const float2* turns) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int half = layout.head_dim / 2;
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
+    for (int tile = 0; tile < kTiles; ++tile) {
+      const int head = tile * 8 + lane / 4;
+      const T* own = q + min(head, layout.group - 1) * layout.head_dim;
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const int head = tile * 8 + lane / 4, e = step * 16 + j * 8 + 2 * (lane % 4);
-          uint32_t packed = 0;
-          if (head < layout.group && e < layout.head_dim) {
-            const float2 pair = TurnedPair(q + head * layout.head_dim, turns, layout.head_dim, layout.interleaved, e);
-            packed = Pack<Bf16>(pair.x, pair.y);
-          }
-          query[step][tile][j] = packed;
-        }
+      for (int i = 0; i < 2 * kSteps; ++i) {
+        const int e = i * 8 + 2 * (lane % 4);
+        const bool there = head < layout.group && e < layout.head_dim;
+        const int at = there ? e : 0;
+        const bool second = at >= half;
+        const int pair = layout.interleaved ? at / 2 : second ? at - half : at;
+        const int partner = layout.interleaved ? at : second ? pair : pair + half;
+        const float2 x = Unpack<T>(*reinterpret_cast<const uint32_t*>(own + at));
+        const float2 y = Unpack<T>(*reinterpret_cast<const uint32_t*>(own + partner));
+        const float2 a = turns[pair], b = turns[layout.interleaved ? pair : pair + 1];
+        // Interleaved: (x, y) turned. Halves: each element with its partner of the other half.
+        const float sign = second ? 1.0f : -1.0f;
+        const float low = x.x * a.x + (layout.interleaved ? -x.y : sign * y.x) * a.y;
+        const float high = layout.interleaved ? x.x * a.y + x.y * a.x : x.y * b.x + sign * y.y * b.y;
+        query[i / 2][tile][i % 2] = there ? Pack<Bf16>(low, high) : 0u;
       }
     }
   }
 
   // logits: [tile]: {key lane / 4, head 2 (lane % 4)}, {.., + 1}, {key + 8, ..}, {key + 8, + 1}
-  __device__ void Multiply(unsigned char* keys, int steps, float (&logits)[kTiles][4]) const {
+  __device__ void Multiply(const unsigned char* keys, float (&logits)[kTiles][4]) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int from = ChunkOffset<kRow>(lane % 16, lane / 16);
     float odd[kTiles][4] = {};  // two chains of sums, which wait for each other less
     for (int tile = 0; tile < kTiles; ++tile) {
       for (float& x : logits[tile]) x = 0;
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      if (step >= steps) break;
       uint32_t rows[4];
-      LoadMatrices(rows, ChunkAt<kRow>(keys, lane % 16, 2 * step + lane / 16));
+      LoadMatrices(rows, keys + AtStep(from, step));
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         MultiplyAdd<Bf16>(step % 2 == 0 ? logits[tile] : odd[tile], rows, query[step][tile]);
@@ -175,13 +205,13 @@ struct WarpAttention {
     }
   }
 
-  __device__ void Add(unsigned char* values, int steps, const uint32_t (&weights)[kTiles][2]) {
+  __device__ void Add(const unsigned char* values, const uint32_t (&weights)[kTiles][2]) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int from = ChunkOffset<kRow>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      if (step >= steps) break;
       uint32_t rows[4];
-      LoadMatricesTransposed(rows, ChunkAt<kRow>(values, lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
+      LoadMatricesTransposed(rows, values + AtStep(from, step));
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) MultiplyAdd<Bf16>(out[step][tile], rows, weights[tile]);
     }

@@ -112,6 +112,7 @@ class CudaBackend final : public Backend {
   // The step's tables, made when an op first needs them and BeginOps did not.
   const StepTables& Tables();
   Buffer& buffer() { return buffers_[static_cast<size_t>(buffer_)]; }
+  void AddPendingScores();
   Staging& RoomFor(size_t bytes);
   void* TakeResult(void* host, size_t bytes);
   // Slices [0, this) of the step take the decode kernel.

@@ -103,6 +103,7 @@ void CudaBackend::CloseStrides(std::span<const Close> closes) {
     slices.push_back(step_open_ ? upload_->SliceOf(close.slot) : -1);
   }
   if (step_open_) Tables();
+  AddPendingScores();
   closer_->Close(*stream_, *buffer().staging, pool_, tables_, closes, slices);
 }
 

@@ -44,7 +44,14 @@ bool CudaBackend::BeginOps(int recording) {
   return true;
 }
 
-void CudaBackend::EndOps() { graphs_.EndRecording(*stream_); }
+void CudaBackend::EndOps() {
+  AddPendingScores();
+  graphs_.EndRecording(*stream_);
+}
+
+void CudaBackend::AddPendingScores() {
+  if (decode_attention_ != nullptr) decode_attention_->AddPendingScores(*stream_);
+}
 
 const StepTables& CudaBackend::Tables() {
   CASCADE_CHECK(step_open_);
@@ -59,6 +66,7 @@ const StepTables& CudaBackend::Tables() {
 
 void CudaBackend::EndStep() {
   CASCADE_CHECK(step_open_);
+  AddPendingScores();
   Buffer& mine = buffer();
   const size_t bytes = static_cast<size_t>(num_samples_) * sizeof(int32_t);
   stream_->CopyToHost("Sample", mine.results + results_bytes() - bytes, sampled_, bytes);

@@ -114,6 +114,14 @@ __device__ inline float Exp2(float x) {
 }
 __device__ inline float Exp(float x) { return Exp2(x * 1.44269504088896341f); }
 
+// Adds and returns what was there before. What the thread's block wrote before a SyncBlock that precedes it is seen by
+// blocks that find the sum, after a SyncBlock that follows: half the price of two fences around atomicAdd.
+__device__ inline unsigned AddAndPublish(unsigned* address, unsigned value) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(address), "r"(value) : "memory");
+  return before;
+}
+
 // 16 bytes of memory that no kernel in flight writes (weights), read once: kept out of the first-level cache.
 __device__ inline uint4 LoadStreaming(const void* address) {
   uint4 v;
@@ -184,6 +192,38 @@ __device__ inline void MultiplyAdd<Half>(float (&c)[4], const uint32_t (&a)[4], 
       "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Blocks of a cluster (LaunchShape::cluster_blocks) run together and read each other's shared memory. Below sm_90 there
+// are none: a block is its own. SyncCluster: by all threads of all its blocks, which see what was written before it.
+__device__ inline int ClusterRank() {
+#if __CUDA_ARCH__ >= 900
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+#else
+  return 0;
+#endif
+}
+__device__ inline void SyncCluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+#else
+  __syncthreads();
+#endif
+}
+// What the block of that rank has where this one has `shared`.
+__device__ inline float2 LoadFromBlock(const float2* shared, int rank) {
+#if __CUDA_ARCH__ >= 900
+  const uint32_t own = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  uint32_t address;
+  float2 value;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(own), "r"(rank));
+  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "r"(address) : "memory");
+  return value;
+#else
+  return *shared;
+#endif
 }
 
 // Of kernels launched with LaunchShape::overlap, which may begin before the kernel before them has ended. What that one

@@ -34,6 +34,10 @@ struct DeviceWeight {
   const float* dense_row = nullptr;  // of one row (a gain, a bias): as float32 as well
 };
 
+// Of weights that are as linear layers multiply them. compute: kBF16 or kF16.
+constexpr WeightFormat FormatOfType(DType compute) {
+  return compute == DType::kBF16 ? WeightFormat::kBf16 : WeightFormat::kHalf;
+}
 constexpr bool IsQuantised(WeightFormat format) { return format > WeightFormat::kHalf; }
 // Columns of a group.
 constexpr int GroupColumns(WeightFormat format) { return format >= WeightFormat::kQuant4Group16Wide ? 16 : 32; }

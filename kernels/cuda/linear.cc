@@ -53,7 +53,8 @@ void LinearOps::Reserve(const DeviceWeight& weight) {
 }
 
 LinearKernel LinearOps::Choose(int64_t rows, const DeviceWeight& weight) const {
-  return ChooseLinear(weight.format, rows, weight.cols, skinny_rows_, deterministic_);
+  const bool of_compute_type = weight.format == FormatOfType(compute_);
+  return ChooseLinear({rows, weight.cols, of_compute_type}, skinny_rows_, deterministic_);
 }
 
 bool LinearOps::AllSkinny(int64_t rows, std::span<const LinearCall> calls) const {
@@ -86,7 +87,7 @@ void LinearOps::NormLinear(Stream& stream, TensorView x, const float* gain, floa
                            std::span<const LinearCall> calls) {
   CASCADE_CHECK(h.type == compute_);
   if (x.rows == 0) return;
-  if (AllSkinny(x.rows, calls)) {
+  if (x.rows <= kFusedNormRows && AllSkinny(x.rows, calls)) {
     ForGroups({calls.begin(), calls.end()}, [&](std::span<const LinearCall> group) {
       NormLinearSkinny(stream, x, {.gain = gain, .eps = eps}, compute_, group);
     });
@@ -102,8 +103,11 @@ void LinearOps::GatedNormLinear(Stream& stream, TensorView x, const float* gain,
   if (x.rows == 0) return;
   const LinearCall calls[] = {{&gate_weight, gate}, {&up_weight, up}};
   if (AllSkinny(x.rows, calls) && gate_weight.format == up_weight.format) {
-    GatedNormLinearSkinny(stream, x, {.gain = gain, .eps = eps}, gate_weight, up_weight, gate);
-    return;
+    if (x.rows <= kFusedNormRows) {
+      return GatedLinearSkinny(stream, x, {.gain = gain, .eps = eps}, gate_weight, up_weight, gate);
+    }
+    RmsNorm(stream, x, gain, eps, h);
+    return GatedLinearSkinny(stream, h, {}, gate_weight, up_weight, gate);
   }
   NormLinear(stream, x, gain, eps, h, calls);
   SiluMul(stream, gate, up);

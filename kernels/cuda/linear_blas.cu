@@ -61,7 +61,6 @@ uint32_t Alignment(const void* address) {
   return static_cast<uint32_t>(bits & (~bits + 1));
 }
 
-WeightFormat FormatOfType(DType compute) { return compute == DType::kBF16 ? WeightFormat::kBf16 : WeightFormat::kHalf; }
 
 int64_t PaddedColumns(int64_t cols) { return (cols + 7) / 8 * 8; }
 

@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/device_weight.h"
-
 namespace cascade::kernels::cuda {
 
 enum class LinearKernel : uint8_t {
@@ -18,8 +16,17 @@ enum class LinearKernel : uint8_t {
 // shared_bytes: of a block.
 int MostSkinnyRows(size_t shared_bytes);
 
-// For x [rows, cols]. A function of its arguments only, so that a step's kernels are the same whenever it is run. Under
-// `deterministic` it is one kernel whatever the number of rows.
-LinearKernel ChooseLinear(WeightFormat format, int64_t rows, int64_t cols, int skinny_rows, bool deterministic);
+// linear_skinny makes the norm of so many rows itself: of more, every block's reading all of x in float32 takes longer than
+// a kernel for the norm, during which the next one fetches its weights.
+inline constexpr int kFusedNormRows = 2;
+
+struct LinearShape {
+  int64_t rows, cols;    // of x
+  bool of_compute_type;  // the weight's elements are what is multiplied
+};
+
+// A function of its arguments only, so that a step's kernels are the same whenever it is run. Under `deterministic` it is
+// one kernel whatever the number of rows.
+LinearKernel ChooseLinear(const LinearShape& shape, int skinny_rows, bool deterministic);
 
 }  // namespace cascade::kernels::cuda

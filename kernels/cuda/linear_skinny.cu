@@ -15,14 +15,15 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kItemRows = 16;
-// What every warp has under way, so 80 KiB of a multiprocessor: twice what the memory's latency asks for, because at
-// the start of a launch nothing else covers the reading of x and its norm. Two blocks fit, of a launch and the next
-// one.
+// What every warp has under way, doubled where there is room, so 80 or 160 KiB of a multiprocessor: twice to four times
+// what the memory's latency asks for, because nothing else covers the end of the launch before, the reading of x and its
+// norm.
 constexpr int kRingBytes = 10 << 10;
+constexpr size_t kStaticBytes = sizeof(float) * kSkinnyRows * kWarps;
 constexpr int kMostCarried = 16;  // items of a block, where x comes in parts
 
 template <WeightFormat format>
-constexpr int kSlots = kRingBytes / Fragment<format>::kBytes;
+constexpr int kFewestSlots = kRingBytes / Fragment<format>::kBytes;
 
 struct SkinnyCall {
   LinearTargets targets;
@@ -34,6 +35,7 @@ struct SkinnyCall {
   bool gated;      // an item is 8 rows of target 0 and the same 8 rows of target 1
   int part_units;  // x is in shared memory as parts of so many fragments' columns
   int parts;
+  int slots;  // of a warp's ring: kFewestSlots or twice as many
 };
 
 template <class T>
@@ -62,46 +64,107 @@ __device__ void SumSquares(const SkinnyCall& call, float (*squares)[kWarps]) {
   }
 }
 
-// Brings columns [begin, begin + columns) of x, normalised if so, to shared memory, zeros where x ends.
-template <WeightFormat format, class T>
+// Of a single row that fits the threads' registers: the gains are read before the kernel before this one has ended, x
+// once.
+template <class F>
+class RowNorm {
+ public:
+  static constexpr int kChunks = 2;  // of 8 columns, of a thread
+  static __device__ bool Takes(const SkinnyCall& call) {
+    return call.gain != nullptr && call.rows == 1 && call.parts == 1 && call.cols <= kChunks * kThreads * 8;
+  }
+  __device__ void LoadGains(const SkinnyCall& call) { Load(call.gain, call.cols, gain_); }
+
+  // As LoadPart of all columns. squares: [kWarps]
+  template <class T>
+  __device__ void LoadRow(const SkinnyCall& call, int columns, float* squares, unsigned char* shared) {
+    float x[kChunks][8];
+    Load(static_cast<const float*>(call.x), call.cols, x);
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum += x[i][j] * x[i][j];
+    }
+    sum = WarpSum(sum);
+    if (threadIdx.x % 32 == 0) squares[threadIdx.x / 32] = sum;
+    SyncBlock();
+    sum = 0;
+    for (int warp = 0; warp < kWarps; ++warp) sum += squares[warp];
+    const float scale = 1.0f / sqrtf(sum / static_cast<float>(call.cols) + call.eps);
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int chunk = static_cast<int>(threadIdx.x) + i * kThreads;
+      if (chunk >= columns / 8) continue;
+      for (int j = 0; j < 8; ++j) x[i][j] = x[i][j] * scale * gain_[i][j];
+      const int place = chunk / F::kChunks * F::kChunks + F::ChunkPlace(chunk % F::kChunks);
+      *reinterpret_cast<uint4*>(shared + place * 16) = PackChunk<T>(x[i]);
+    }
+  }
+
+ private:
+  static __device__ void Load(const float* from, int cols, float (&to)[kChunks][8]) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int column = 8 * (static_cast<int>(threadIdx.x) + i * kThreads);
+      for (float& value : to[i]) value = 0;
+      if (column < cols) LoadChunk(from + column, to[i]);
+    }
+  }
+  float gain_[kChunks][8];
+};
+
+// Brings columns [begin, begin + columns) of x, normalised, to shared memory, zeros where x ends.
+template <class F, class T>
 __device__ void LoadPart(const SkinnyCall& call, int begin, int columns, int row_bytes, const float (*squares)[kWarps],
                          unsigned char* shared) {
-  constexpr int kChunks = Fragment<format>::kChunks;
+  constexpr int kChunks = F::kChunks;
   for (int row = 0; row < call.rows; ++row) {
-    float scale = 0;
-    if (call.gain != nullptr) {
-      float sum = 0;
-      for (int warp = 0; warp < kWarps; ++warp) sum += squares[row][warp];
-      scale = 1.0f / sqrtf(sum / static_cast<float>(call.cols) + call.eps);
-    }
+    float sum = 0;
+    for (int warp = 0; warp < kWarps; ++warp) sum += squares[row][warp];
+    const float scale = 1.0f / sqrtf(sum / static_cast<float>(call.cols) + call.eps);
 #pragma unroll 2
     for (int chunk = threadIdx.x; chunk < columns / 8; chunk += kThreads) {
       const int column = begin + 8 * chunk;
       const int64_t at = static_cast<int64_t>(row) * call.cols + column;
       uint4 value = make_uint4(0, 0, 0, 0);
-      if (column < call.cols && call.gain != nullptr) {
+      if (column < call.cols) {
         float v[8], gain[8];
         LoadChunk(static_cast<const float*>(call.x) + at, v);
         LoadChunk(call.gain + column, gain);
         for (int i = 0; i < 8; ++i) v[i] = v[i] * scale * gain[i];
         value = PackChunk<T>(v);
-      } else if (column < call.cols) {
-        value = *reinterpret_cast<const uint4*>(static_cast<const T*>(call.x) + at);
       }
-      const int place = chunk / kChunks * kChunks + Fragment<format>::ChunkPlace(chunk % kChunks);
+      const int place = chunk / kChunks * kChunks + F::ChunkPlace(chunk % kChunks);
       *reinterpret_cast<uint4*>(shared + row * row_bytes + place * 16) = value;
     }
   }
 }
 
+// The same of an x that is what is multiplied.
+template <class F, class T>
+__device__ void CopyPart(const SkinnyCall& call, int begin, int columns, int row_bytes, unsigned char* shared) {
+  constexpr int kChunks = F::kChunks;
+  const int chunks = columns / 8;
+  for (int i = threadIdx.x; i < call.rows * chunks; i += kThreads) {
+    const int row = i / chunks, chunk = i % chunks;
+    const int column = begin + 8 * chunk;
+    const int place = chunk / kChunks * kChunks + F::ChunkPlace(chunk % kChunks);
+    CopyAsync16(shared + row * row_bytes + place * 16,
+                static_cast<const T*>(call.x) + static_cast<int64_t>(row) * call.cols + column, column < call.cols);
+  }
+  CommitCopies();
+  WaitCopies<0>();
+}
+
 // A persistent block per multiprocessor, which takes every gridDim-th item: 16 rows of weights, the first operand of
-// MultiplyAdd, times the rows of x as its 8 columns. Its warps share an item's columns: fragment u of each part is warp
+// MultiplyAdd, times the rows of x as its columns, 8 * kTiles. Its warps share an item's columns: fragment u of each part is warp
 // u % 8's, so that they read each row of the matrix from end to end together. Every warp runs its own ring of copies,
 // which goes on over the ends of items and parts and which only it waits for; the block meets once per item.
-template <WeightFormat format, class T>
+template <WeightFormat format, class T, int kTiles>
 __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constant__ SkinnyCall call) {
   using F = Fragment<format>;
-  constexpr int kSlotsOfWarp = kSlots<format>;
+  constexpr int kFewest = kFewestSlots<format>;
   const int thread = threadIdx.x;
   const int lane = thread % 32, warp = thread / 32;
   const int g = lane / 4, t = lane % 4;
@@ -113,8 +176,8 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
 
   // [ring of every warp][2][warps][rows][16] partial sums, [items][rows][16] of earlier parts, [rows] x
   __shared__ float squares[kSkinnyRows][kWarps];
-  unsigned char* const ring = SharedMemory() + warp * (kSlotsOfWarp * F::kBytes);
-  float* const partials = reinterpret_cast<float*>(SharedMemory() + kWarps * kSlotsOfWarp * F::kBytes);
+  unsigned char* const ring = SharedMemory() + warp * (call.slots * F::kBytes);
+  float* const partials = reinterpret_cast<float*>(SharedMemory() + kWarps * call.slots * F::kBytes);
   float* const carried = partials + 2 * kWarps * sums;
   unsigned char* const x = reinterpret_cast<unsigned char*>(carried + (call.parts > 1 ? local_items * sums : 0));
 
@@ -155,11 +218,14 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
   };
   settle();
   // Weights are constants: they come while the kernel before this one ends.
-  for (int slot = 0; slot < kSlotsOfWarp; ++slot) fetch(ring + slot * F::kBytes);
+  for (int slot = 0; slot < call.slots; ++slot) fetch(ring + slot * F::kBytes);
+  RowNorm<F> norm;
+  const bool one_row = RowNorm<F>::Takes(call);
+  if (one_row) norm.LoadGains(call);
 
   WaitForPrevious();
   AllowNext();
-  if (call.gain != nullptr) {
+  if (call.gain != nullptr && !one_row) {
     SumSquares(call, squares);
     SyncBlock();
   }
@@ -168,10 +234,18 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
   int buffer = 0;
   for (int part = 0; part < call.parts; ++part) {
     const int part_units = units_of(part);
-    LoadPart<format, T>(call, part * call.part_units * F::kColumns, part_units * F::kColumns, row_bytes, squares, x);
+    if (one_row) {
+      norm.template LoadRow<T>(call, part_units * F::kColumns, squares[0], x);
+    } else if (call.gain != nullptr) {
+      LoadPart<F, T>(call, part * call.part_units * F::kColumns, part_units * F::kColumns, row_bytes, squares, x);
+    } else {
+      CopyPart<F, T>(call, part * call.part_units * F::kColumns, part_units * F::kColumns, row_bytes, x);
+    }
     SyncBlock();
     // Lanes of rows that x does not have multiply its last one: nobody reads what they get.
-    const unsigned char* const x_lane = x + min(g, rows - 1) * row_bytes + 16 * t;
+    const unsigned char* x_lane[kTiles];
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) x_lane[tile] = x + min(8 * tile + g, rows - 1) * row_bytes + 16 * t;
     const bool last = part + 1 == call.parts;
     for (int item = blockIdx.x, local = 0; item < call.targets.items; item += gridDim.x, ++local) {
       const int outputs = call.gated ? sums / 2 : sums;
@@ -183,21 +257,28 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
       const bool stores = last && thread < outputs && n < target.weight.rows;
       const float addend = stores ? Addend(target, m, n) : 0.0f;  // its latency passes behind the weights'
 
-      float even[4] = {}, odd[4] = {};
+      float even[kTiles][4] = {}, odd[kTiles][4] = {};
       for (int unit = warp; unit < part_units; unit += kWarps) {
         unsigned char* const fragment_bytes = ring + slot * F::kBytes;
-        slot = slot + 1 == kSlotsOfWarp ? 0 : slot + 1;
-        WaitCopies<kSlotsOfWarp - 1>();
+        slot = slot + 1 == call.slots ? 0 : slot + 1;
+        if (call.slots == kFewest) {
+          WaitCopies<kFewest - 1>();
+        } else {
+          WaitCopies<2 * kFewest - 1>();
+        }
         if (F::kLanesShare) SyncWarp();
         F fragment;
         fragment.Read(fragment_bytes);
 #pragma unroll
         for (int step = 0; step < F::kSteps; ++step) {
-          const uint4 b = *reinterpret_cast<const uint4*>(x_lane + unit * (F::kColumns * 2) + step * 64);
           uint32_t first[4], second[4];
           fragment.template Operands<T>(step, first, second);
-          MultiplyAdd<T>(even, first, {b.x, b.y});
-          MultiplyAdd<T>(odd, second, {b.z, b.w});
+#pragma unroll
+          for (int tile = 0; tile < kTiles; ++tile) {
+            const uint4 b = *reinterpret_cast<const uint4*>(x_lane[tile] + unit * (F::kColumns * 2) + step * 64);
+            MultiplyAdd<T>(even[tile], first, {b.x, b.y});
+            MultiplyAdd<T>(odd[tile], second, {b.z, b.w});
+          }
         }
         if (F::kLanesShare) SyncWarp();
         fetch(fragment_bytes);
@@ -205,9 +286,12 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
 
       float* const own = partials + (buffer * kWarps + warp) * sums;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int token = 2 * t + i % 2;
-        if (token < rows) own[token * kItemRows + g + i / 2 * 8] = even[i] + odd[i];
+      for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int token = 8 * tile + 2 * t + i % 2;
+          if (token < rows) own[token * kItemRows + g + i / 2 * 8] = even[tile][i] + odd[tile][i];
+        }
       }
       SyncBlock();
       const auto sum = [&](int index) {
@@ -235,8 +319,9 @@ void LaunchFormat(Stream& stream, SkinnyCall call) {
   const int units = (call.cols + F::kColumns - 1) / F::kColumns;
   const auto row_bytes = [&](int part_units) { return static_cast<size_t>(part_units) * F::kColumns * 2 + 64; };
   int blocks = std::min(traits.num_sms, call.targets.items);
-  size_t bytes = kWarps * kSlots<format> * F::kBytes + 2 * kWarps * kItemRows * call.rows * sizeof(float);
-  const size_t room = traits.shared_bytes - sizeof(float) * kSkinnyRows * kWarps - bytes;
+  call.slots = kFewestSlots<format>;
+  size_t bytes = kWarps * call.slots * F::kBytes + 2 * kWarps * kItemRows * call.rows * sizeof(float);
+  const size_t room = traits.shared_bytes - kStaticBytes - bytes;
   call.part_units = units;
   call.parts = 1;
   if (row_bytes(units) * call.rows > room) {
@@ -249,8 +334,21 @@ void LaunchFormat(Stream& stream, SkinnyCall call) {
     bytes += carried;
   }
   bytes += row_bytes(call.part_units) * call.rows;
-  stream.Launch("Linear", SkinnyKernel<format, T>,
-                {.grid = dim3(blocks), .block = dim3(kThreads), .shared_bytes = bytes, .overlap = true}, call);
+  // A block takes more than half of a multiprocessor: so a launch has one on each, whatever was there before, and the
+  // next launch's fetch their first weights as soon as this one's end. With two beside each other some multiprocessors
+  // got both blocks of a launch and others none.
+  const size_t more = kWarps * kFewestSlots<format> * F::kBytes;
+  if (bytes + more + kStaticBytes <= traits.shared_bytes) {
+    call.slots *= 2;
+    bytes += more;
+  }
+  bytes = std::max(bytes, traits.shared_bytes / 2);
+  const LaunchShape shape = {.grid = dim3(blocks), .block = dim3(kThreads), .shared_bytes = bytes, .overlap = true};
+  if (call.rows <= 8) {
+    stream.Launch("Linear", SkinnyKernel<format, T, 1>, shape, call);
+  } else {
+    stream.Launch("Linear", SkinnyKernel<format, T, 2>, shape, call);
+  }
 }
 
 void LaunchSkinny(Stream& stream, const SkinnyCall& call, DType compute) {
@@ -273,7 +371,8 @@ SkinnyCall MakeCall(TensorView x, InputNorm norm, LinearTargets targets, bool ga
           .cols = static_cast<int>(x.cols),
           .gated = gated,
           .part_units = 0,
-          .parts = 0};
+          .parts = 0,
+          .slots = 0};
 }
 
 }  // namespace
@@ -288,10 +387,10 @@ void NormLinearSkinny(Stream& stream, TensorView x, InputNorm norm, DType comput
   LaunchSkinny(stream, MakeCall(x, norm, MakeTargets(x, compute, calls, kItemRows), false), compute);
 }
 
-void GatedNormLinearSkinny(Stream& stream, TensorView x, InputNorm norm, const DeviceWeight& gate_weight,
-                           const DeviceWeight& up_weight, TensorView gate) {
-  CASCADE_CHECK(x.type == DType::kF32 && norm.gain != nullptr && gate_weight.rows == up_weight.rows);
+void GatedLinearSkinny(Stream& stream, TensorView x, InputNorm norm, const DeviceWeight& gate_weight,
+                       const DeviceWeight& up_weight, TensorView gate) {
   CASCADE_CHECK(gate.type == DType::kBF16 || gate.type == DType::kF16);
+  CASCADE_CHECK(x.type == (norm.gain != nullptr ? DType::kF32 : gate.type) && gate_weight.rows == up_weight.rows);
   const LinearCall calls[] = {{&gate_weight, gate}, {&up_weight, gate}};
   LinearTargets targets = MakeTargets(x, gate.type, calls, kItemRows);
   targets.target[1].first_item = 0;

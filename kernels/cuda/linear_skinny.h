@@ -9,7 +9,7 @@
 
 namespace cascade::kernels::cuda {
 
-inline constexpr int kSkinnyRows = 8;  // at most
+inline constexpr int kSkinnyRows = 16;  // at most
 
 // RMS norm of x before it is multiplied.
 struct InputNorm {
@@ -22,9 +22,9 @@ struct InputNorm {
 void LinearSkinny(Stream& stream, TensorView x, std::span<const LinearCall> calls);
 // The same over RmsNorm(x), x: F32, rounded to `compute` (BF16 or F16).
 void NormLinearSkinny(Stream& stream, TensorView x, InputNorm norm, DType compute, std::span<const LinearCall> calls);
-// gate = silu(h * gate_weight^T) * (h * up_weight^T), h = RmsNorm(x) rounded to gate's type. Weights of one format and
-// shape.
-void GatedNormLinearSkinny(Stream& stream, TensorView x, InputNorm norm, const DeviceWeight& gate_weight,
-                           const DeviceWeight& up_weight, TensorView gate);
+// gate = silu(h * gate_weight^T) * (h * up_weight^T). h = x, or with a gain RmsNorm(x) rounded to gate's type. Weights of
+// one format and shape.
+void GatedLinearSkinny(Stream& stream, TensorView x, InputNorm norm, const DeviceWeight& gate_weight,
+                       const DeviceWeight& up_weight, TensorView gate);
 
 }  // namespace cascade::kernels::cuda

@@ -1,7 +1,7 @@
 # The sources of the CUDA back end. Those that need cuBLAS are apart: the rest is also compiled for the emulated device
 # (tests/support/cuda_emulator).
 set(names
-  append_kv.cu attention_combine.cu attention_decode.cu attention_decode_plan.cc attention_prefill.cu
+  append_kv.cu attention_decode_scores.cu attention_decode.cu attention_decode_plan.cc attention_prefill.cu
   attention_scores.cu backend.cc backend_ops.cc backend_steps.cc cache_layout.cc close_strides.cu close_tables.cu
   dequantise.cu device_memory.cc embed.cu gather_rows.cu host_convert.cc linear.cc linear_choice.cc linear_skinny.cu
   linear_tile.cu prepare_step.cu rms_norm.cu rotate_queries.cu sample.cu score_targets.cu silu_mul.cu staging.cc

@@ -8,6 +8,7 @@ namespace {
 constexpr int kOldestMajor = 8;
 // A kernel has 48 KiB without asking, of which this leaves some for its static arrays.
 constexpr size_t kSharedWithoutAsking = 32 << 10;
+constexpr int kPortableCluster = 8;
 
 }  // namespace
 
@@ -36,6 +37,11 @@ absl::StatusOr<std::unique_ptr<Stream>> Stream::Create() {
                      .memory_bytes = properties.totalGlobalMem,
                      .shared_bytes = properties.sharedMemPerBlockOptin,
                      .l2_bytes = static_cast<size_t>(properties.l2CacheSize)};
+  int clusters = 0;
+  if (cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, 0) == cudaSuccess && clusters != 0) {
+    // Of 9.0; others have what every device with clusters has.
+    stream->traits_.cluster_blocks = stream->traits_.capability == 90 ? 16 : kPortableCluster;
+  }
   result = cudaStreamCreateWithFlags(&stream->stream_, cudaStreamNonBlocking);
   if (result != cudaSuccess) {
     return absl::FailedPreconditionError(
@@ -84,12 +90,20 @@ absl::Status Stream::TakeError() {
   return error;
 }
 
-void Stream::AllowShared(const char* op, const void* kernel, size_t bytes) {
-  if (bytes <= kSharedWithoutAsking) return;
-  size_t& allowed = allowed_[kernel];
-  if (bytes <= allowed) return;
+void Stream::PrepareKernel(const char* op, const void* kernel, size_t bytes) {
+  const auto [found, first] = allowed_.try_emplace(kernel, kSharedWithoutAsking);
+  if (first) {
+    // The same division of the on-chip memory for all: a multiprocessor must be empty to change it, which keeps
+    // neighbouring kernels from overlapping.
+    Check(op, cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                   cudaSharedmemCarveoutMaxShared));
+    if (traits_.cluster_blocks > kPortableCluster) {
+      Check(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
+    }
+  }
+  if (bytes <= found->second) return;
   // No more than is taken: together with the kernel's static arrays it must not exceed what a block can have.
-  allowed = bytes;
+  found->second = bytes;
   Check(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
 }
 

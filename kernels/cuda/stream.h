@@ -21,6 +21,8 @@ struct LaunchShape {
   // The kernel may begin while the one before it ends (device.h, WaitForPrevious); every block of it must call
   // WaitForPrevious(). Ignored below sm_90.
   bool overlap = false;
+  // Blocks of a cluster, consecutive along x, of which grid.x is a multiple; at most DeviceTraits::cluster_blocks.
+  unsigned cluster_blocks = 1;
 };
 
 struct DeviceTraits {
@@ -30,6 +32,7 @@ struct DeviceTraits {
   size_t memory_bytes = 0;
   size_t shared_bytes = 0;  // of a block, at most
   size_t l2_bytes = 0;
+  int cluster_blocks = 1;  // of a cluster, at most
 };
 
 // One thread. A function that fails keeps the first error; after an error nothing is launched or copied until it is
@@ -48,17 +51,24 @@ class Stream {
   template <class... Parameters, class... Arguments>
   void Launch(const char* op, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... arguments) {
     if (failed() || shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-    AllowShared(op, reinterpret_cast<const void*>(kernel), shape.shared_bytes);
+    PrepareKernel(op, reinterpret_cast<const void*>(kernel), shape.shared_bytes);
     cudaLaunchConfig_t config = {};
     config.gridDim = shape.grid;
     config.blockDim = shape.block;
     config.dynamicSmemBytes = shape.shared_bytes;
     config.stream = stream_;
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.attrs = &attribute;
-    config.numAttrs = shape.overlap && traits_.capability >= 90 ? 1 : 0;
+    cudaLaunchAttribute attributes[2] = {};
+    config.attrs = attributes;
+    if (shape.overlap && traits_.capability >= 90) {
+      cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+      attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      attribute.val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (shape.cluster_blocks > 1) {
+      cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+      attribute.id = cudaLaunchAttributeClusterDimension;
+      attribute.val.clusterDim = {shape.cluster_blocks, 1, 1};
+    }
     Check(op, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...));
   }
   // Host memory: pinned, and untouched until the copy is done; or pageable.
@@ -75,7 +85,8 @@ class Stream {
 
  private:
   Stream() = default;
-  void AllowShared(const char* op, const void* kernel, size_t bytes);
+  // Once per kernel and size of dynamic shared memory.
+  void PrepareKernel(const char* op, const void* kernel, size_t bytes);
 
   cudaStream_t stream_ = nullptr;
   DeviceTraits traits_;

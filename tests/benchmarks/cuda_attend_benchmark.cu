@@ -241,6 +241,7 @@ bool Verify(Stream& stream, int num_slices, int cache_tokens) {
   const size_t pool_bytes = layout.slot_bytes * num_slices;
   const std::vector<unsigned char> before = work.ToHost(work.pool_.memory, pool_bytes);
   decode->AppendAndAttend(stream, work.pool_, work.tables_, num_slices, 0, work.q_, work.k_, work.v_, work.out_);
+  decode->AddPendingScores(stream);
   const size_t heads = static_cast<size_t>(num_slices) * kHeads;
   float* probabilities = work.Array<float>(heads * layout.entries);
   float* plain = work.Array<float>(heads * kHeadDim);
@@ -291,6 +292,7 @@ void BenchmarkDecode(Stream& stream, int num_slices, int cache_tokens, double ce
       decode->AppendAndAttend(stream, work.pool_, work.tables_, num_slices, layer, work.q_, work.k_, work.v_,
                               work.out_);
     }
+    decode->AddPendingScores(stream);
   });
   const double bytes = static_cast<double>(work.keys()) * kKvHeads * (2 * kHeadDim * sizeof(Bf16) + 2 * sizeof(float));
   const double rate = bytes * layers / seconds;
@@ -326,8 +328,9 @@ int Run(bool only_verify) {
     std::fprintf(stderr, "%s\n", stream.status().ToString().c_str());
     return 1;
   }
-  // A single block per head, and several; logits in shared memory, and in scratch.
-  if (!Verify(**stream, 1, 512) || (!only_verify && !(Verify(**stream, 40, 2048) && Verify(**stream, 17, 16384)))) {
+  // One block per head, and several, which are a cluster or not; logits in shared memory, and in scratch.
+  if (!Verify(**stream, 1, 512) || (!only_verify &&
+                                    !(Verify(**stream, 40, 2048) && Verify(**stream, 17, 16384) && Verify(**stream, 34, 4096)))) {
     return 1;
   }
   if (only_verify) return 0;

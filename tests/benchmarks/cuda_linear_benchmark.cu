@@ -16,6 +16,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/linear_blas.h"
+#include "kernels/cuda/linear_choice.h"
 #include "kernels/cuda/linear_skinny.h"
 #include "kernels/cuda/linear_tile.h"
 #include "kernels/cuda/weight_random.h"
@@ -26,6 +27,7 @@ namespace cascade::kernels::cuda {
 namespace {
 
 constexpr int kMostRows = 64;
+constexpr int kPromptRows = 4096;  // of a step that reads prompts; cuBLAS alone
 constexpr int64_t kMostColumns = 14336;
 constexpr int64_t kMostWeightRows = 128256;
 constexpr size_t kWorkingSet = size_t{768} << 20;
@@ -99,6 +101,7 @@ struct Benchmark {
   WeightFormat format;
   bool verify_only;
   double read_bytes_per_s;
+  double flops;  // of the largest product that cuBLAS was asked for
   Stream& stream;
   LinearTile& tile;
   LinearBlas& blas;
@@ -112,6 +115,7 @@ struct Benchmark {
   unsigned* worst;
 
   void Run(const Shape& shape);
+  void RunPrompt(const Shape& shape);
   // Prints and returns seconds.
   double Report(const Shape& shape, int64_t rows, const char* kernel, size_t bytes, int copies, double blas_seconds,
                 const std::function<void(int copy)>& call);
@@ -211,16 +215,42 @@ void Benchmark::Run(const Shape& shape) {
     const double blas_seconds = Report(shape, rows, "cuBLAS", bytes, copies, 0, run_blas);
     if (skinny) {
       Report(shape, rows, "skinny", bytes, copies, blas_seconds, run_skinny);
-      Report(shape, rows, "norm + skinny", bytes, copies, blas_seconds, run_norm);
+      if (rows <= kFusedNormRows) Report(shape, rows, "norm + skinny", bytes, copies, blas_seconds, run_norm);
     }
     if (skinny && shape.rows.size() == 2) {
-      Report(shape, rows, "gated", bytes, copies, blas_seconds, [&](int copy) {
-        GatedNormLinearSkinny(stream, full, norm, weights[copy][0], weights[copy][1],
+      const TensorView input = rows <= kFusedNormRows ? full : view;
+      const InputNorm input_norm = rows <= kFusedNormRows ? norm : InputNorm{};
+      Report(shape, rows, rows <= kFusedNormRows ? "norm + gated" : "gated", bytes, copies, blas_seconds, [&](int copy) {
+        GatedLinearSkinny(stream, input, input_norm, weights[copy][0], weights[copy][1],
                               {out, DType::kBF16, rows, shape.rows[0]});
       });
     }
     Report(shape, rows, "tile", bytes, copies, blas_seconds, run_tile);
   }
+}
+
+// Each matrix as it is multiplied when a prompt is read: in TFLOP/s.
+void Benchmark::RunPrompt(const Shape& shape) {
+  constexpr int kCopies = 4;
+  const TensorView view = {x, DType::kBF16, kPromptRows, shape.cols};
+  double seconds = 0, products = 0;
+  for (const int64_t rows : shape.rows) {
+    std::vector<DeviceWeight> weights;
+    for (int copy = 0; copy < kCopies; ++copy) {
+      DeviceWeight weight = {.format = format, .rows = rows, .cols = shape.cols, .row_bytes = 2 * shape.cols};
+      weight.data = codes + copy * rows * weight.row_bytes;
+      FillRandom(stream, weight, {}, copy + 1);
+      weights.push_back(weight);
+    }
+    seconds += Seconds(stream, kCopies, [&] {
+      for (const DeviceWeight& weight : weights) {
+        blas.Run(stream, view, {.weight = &weight, .out = {out_full, DType::kF32, kPromptRows, rows}});
+      }
+    });
+    products += 2.0 * kPromptRows * static_cast<double>(rows * shape.cols);
+  }
+  std::printf("%-12s %4d  %-14s %9.2f us  %7.1f TFLOP/s  %5.1f %%\n", shape.name, kPromptRows, "cuBLAS", seconds * 1e6,
+              products / seconds * 1e-12, 100 * products / seconds / flops);
 }
 
 int Main(int argc, char** argv) {
@@ -244,11 +274,12 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", created.status().ToString().c_str());
     return 1;
   }
-  double read_bytes_per_s = 1;
+  double read_bytes_per_s = 1, flops = 1;
   if (!verify_only) {
     const absl::StatusOr<DeviceCeilings> ceilings = MeasureCudaCeilings();
     CASCADE_CHECK(ceilings.ok());
     read_bytes_per_s = ceilings->read_bytes_per_s;
+    flops = ceilings->bf16_flops;
     std::printf("%s reads %.1f GB/s\n", (*created)->traits().name.c_str(), read_bytes_per_s * 1e-9);
   }
   Stream& stream = **created;
@@ -266,6 +297,7 @@ int Main(int argc, char** argv) {
   Benchmark benchmark = {.format = format,
                          .verify_only = verify_only,
                          .read_bytes_per_s = read_bytes_per_s,
+                         .flops = flops,
                          .stream = stream,
                          .tile = **tile,
                          .blas = **blas,
@@ -273,11 +305,11 @@ int Main(int argc, char** argv) {
                          .groups = static_cast<unsigned char*>(allocate(room)),
                          .x_full = static_cast<float*>(allocate(kMostRows * kMostColumns * 4)),
                          .gain = static_cast<float*>(allocate(kMostColumns * 4)),
-                         .x = static_cast<Bf16*>(allocate(kMostRows * kMostColumns * 2)),
+                         .x = static_cast<Bf16*>(allocate(size_t{kPromptRows} * kMostColumns * 2)),
                          .out = static_cast<Bf16*>(allocate(kMostRows * kMostWeightRows * 2)),
-                         .out_full = static_cast<float*>(allocate(kMostRows * kMostWeightRows * 4)),
+                         .out_full = static_cast<float*>(allocate(size_t{kPromptRows} * kMostColumns * 4)),
                          .worst = static_cast<unsigned*>(allocate(sizeof(unsigned)))};
-  const DeviceWeight x = {.rows = kMostRows, .cols = kMostColumns, .data = benchmark.x, .row_bytes = 2 * kMostColumns};
+  const DeviceWeight x = {.rows = kPromptRows, .cols = kMostColumns, .data = benchmark.x, .row_bytes = 2 * kMostColumns};
   FillRandom(stream, x, {}, 99);
   FillOnes(stream, benchmark.gain, kMostColumns);
   FillOnes(stream, benchmark.x_full, kMostRows * kMostColumns);
@@ -287,6 +319,11 @@ int Main(int argc, char** argv) {
                           {"down", {4096}, 14336},
                           {"head", {kMostWeightRows}, 4096}};
   for (const Shape& shape : shapes) benchmark.Run(shape);
+  if (!verify_only && format == WeightFormat::kBf16) {
+    for (const Shape& shape : shapes) {
+      if (shape.rows[0] != kMostWeightRows) benchmark.RunPrompt(shape);  // logits are wanted of few rows
+    }
+  }
   const absl::Status status = stream.TakeError();
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;

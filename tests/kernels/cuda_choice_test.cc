@@ -10,35 +10,30 @@ namespace {
 TEST(ChooseLinearTest, ByRows) {
   using enum LinearKernel;
   const struct {
-    WeightFormat format;
     int64_t rows, cols;
+    bool of_compute_type;
     int skinny_rows;
     bool deterministic;
     LinearKernel expected;
   } cases[] = {
-      {WeightFormat::kBf16, 1, 4096, 8, false, kSkinny},
-      {WeightFormat::kBf16, 8, 4096, 8, false, kSkinny},
-      {WeightFormat::kBf16, 5, 4096, 4, false, kTile},
-      {WeightFormat::kBf16, 4, 14336, 8, false, kSkinny},
-      {WeightFormat::kBf16, 5, 14336, 8, false, kTile},  // x does not fit beside the weights
-      {WeightFormat::kBf16, 9, 4096, 8, false, kTile},
-      {WeightFormat::kBf16, 64, 4096, 8, false, kTile},
-      {WeightFormat::kBf16, 65, 4096, 8, false, kBlas},
-      {WeightFormat::kQuant4Group32, 128, 4096, 8, false, kTile},
-      {WeightFormat::kQuant4Group32, 129, 4096, 8, false, kBlas},
-      {WeightFormat::kBf16, 1, 4100, 8, false, kBlas},
-      {WeightFormat::kBf16, 1, 4096, 8, true, kTile},
-      {WeightFormat::kBf16, 4096, 4096, 8, true, kTile},
-      {WeightFormat::kQuant8Group16Wide, 1, 14336, 8, true, kTile},
+      {1, 4096, true, 16, false, kSkinny},   {16, 4096, true, 16, false, kSkinny},
+      {5, 4096, true, 4, false, kTile},      {4, 14336, true, 16, false, kSkinny},
+      {5, 14336, true, 16, false, kTile},  // x does not fit beside the weights
+      {17, 4096, true, 16, false, kTile},    {32, 4096, true, 16, false, kTile},
+      {33, 4096, true, 16, false, kBlas},    {8, 4096, false, 16, false, kSkinny},
+      {9, 1024, false, 16, false, kTile},    {3, 14336, false, 16, false, kTile},
+      {128, 4096, false, 16, false, kTile},  {129, 4096, false, 16, false, kBlas},
+      {1, 4100, true, 16, false, kBlas},     {1, 4096, true, 16, true, kTile},
+      {4096, 4096, true, 16, true, kTile},   {1, 14336, false, 16, true, kTile},
   };
   for (const auto& c : cases) {
-    EXPECT_EQ(ChooseLinear(c.format, c.rows, c.cols, c.skinny_rows, c.deterministic), c.expected)
+    EXPECT_EQ(ChooseLinear({c.rows, c.cols, c.of_compute_type}, c.skinny_rows, c.deterministic), c.expected)
         << c.rows << " x " << c.cols << (c.deterministic ? ", deterministic" : "");
   }
 }
 
 TEST(ChooseLinearTest, SkinnyRowsBySharedMemory) {
-  EXPECT_EQ(MostSkinnyRows(227 << 10), 8);  // 9.0
+  EXPECT_EQ(MostSkinnyRows(227 << 10), 16);  // 9.0
   EXPECT_EQ(MostSkinnyRows(163 << 10), 8);  // 8.0
   EXPECT_EQ(MostSkinnyRows(99 << 10), 4);   // 8.6, 8.9
 }
@@ -60,16 +55,18 @@ CacheLayout EightB(int cache_tokens) {
 }
 
 TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
-  const DeviceTraits hopper = {.name = "", .capability = 90, .num_sms = 132, .shared_bytes = 227 << 10};
+  const DeviceTraits hopper = {
+      .name = "", .capability = 90, .num_sms = 132, .shared_bytes = 227 << 10, .cluster_blocks = 16};
+  const DeviceTraits ampere = {.name = "", .capability = 80, .num_sms = 108, .shared_bytes = 163 << 10};
   const DeviceTraits small = {.name = "", .capability = 86, .num_sms = 84, .shared_bytes = 99 << 10};
-  for (const DeviceTraits& traits : {hopper, small}) {
+  for (const DeviceTraits& traits : {hopper, ampere, small}) {
     for (const int cache_tokens : {1024, 4096, 16384, 65536}) {
       for (const int slices : {1, 2, 3, 8, 16, 17, 64, 256}) {
         const DecodePlan plan = PlanDecode(EightB(cache_tokens), traits, slices);
         SCOPED_TRACE(testing::Message() << cache_tokens << " tokens, " << slices << " sessions");
         EXPECT_GE(plan.splits, 1);
         EXPECT_LE(plan.splits, kDecodeMaxSplits);
-        EXPECT_TRUE(plan.warps == 4 || plan.warps == kDecodeMaxWarps);
+        EXPECT_TRUE(plan.warps == 4 || plan.warps == 8 || plan.warps == kDecodeMaxWarps);
         EXPECT_LE(plan.shared_bytes, traits.shared_bytes);
         EXPECT_EQ(plan.near_keys % kUnitKeys, 0);
         // Long caches of few sessions are shared out until most multiprocessors have a block.
@@ -79,8 +76,25 @@ TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
       }
     }
   }
-  EXPECT_EQ(PlanDecode(EightB(4096), hopper, 64).splits, 1);
-  EXPECT_GE(PlanDecode(EightB(4096), hopper, 64).near_keys, 5124);  // no logits leave the block
+  // Many sessions: clusters, two blocks on a multiprocessor, most logits in their shared memory.
+  const DecodePlan many = PlanDecode(EightB(4096), hopper, 64);
+  EXPECT_TRUE(many.clusters);
+  EXPECT_EQ(many.splits, 2);
+  EXPECT_EQ(many.warps, 8);
+  EXPECT_LE(2 * (many.shared_bytes + 1024), (227u << 10) + 1024);
+  EXPECT_GE(many.near_keys, 2200);
+  EXPECT_EQ(PlanDecode(EightB(16384), hopper, 64).splits, 8);
+  EXPECT_FALSE(PlanDecode(EightB(4096), ampere, 64).clusters);
+  // Some: two blocks on a multiprocessor.
+  const DecodePlan some = PlanDecode(EightB(16384), hopper, 16);
+  EXPECT_TRUE(some.defers());
+  EXPECT_EQ(some.splits, 2);
+  EXPECT_EQ(some.warps, 8);
+  // One: a block on every multiprocessor, a warp for every 16 keys.
+  const DecodePlan one = PlanDecode(EightB(2048), hopper, 1);
+  EXPECT_TRUE(one.defers());
+  EXPECT_EQ(one.splits, 16);
+  EXPECT_EQ(one.warps, 16);
 }
 
 }  // namespace

@@ -115,6 +115,8 @@ struct cudaDeviceProp {
   int maxThreadsPerMultiProcessor, maxThreadsPerBlock, regsPerMultiprocessor, warpSize;
 };
 cudaError_t cudaGetDeviceCount(int* count);
+enum cudaDeviceAttr { cudaDevAttrClusterLaunch = 120 };
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);  // 0 for all
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDevice(int* device);
@@ -205,7 +207,9 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 enum cudaFuncAttribute {
   cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
   cudaFuncAttributePreferredSharedMemoryCarveout = 9,
+  cudaFuncAttributeNonPortableClusterSizeAllowed = 14,
 };
+inline constexpr int cudaSharedmemCarveoutMaxShared = 100;
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute attribute, int value) {

@@ -137,6 +137,13 @@ inline float Exp2(float x) {
 }
 inline float Exp(float x) { return Exp2(x * 1.44269504088896341f); }
 
+// No clusters: the emulated device says that it has none.
+inline int ClusterRank() { return 0; }
+inline void SyncCluster() { SyncBlock(); }
+inline float2 LoadFromBlock(const float2* shared, int rank) { return *shared; }
+
+inline unsigned AddAndPublish(unsigned* address, unsigned value) { return atomicAdd(address, value); }
+
 uint4 LoadStreaming(const void* address);
 
 inline void CopyAsync16(void* shared, const void* global, bool valid = true) {

@@ -177,6 +177,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return device().count == 0 ? Fail(cudaErrorNoDevice) : cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
+  CASCADE_BEGIN_CALL();
+  if (index < 0 || index >= device().count) return Fail(cudaErrorInvalidDevice);
+  *value = 0;
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   CASCADE_BEGIN_CALL();
   if (index < 0 || index >= device().count) return Fail(cudaErrorInvalidDevice);
