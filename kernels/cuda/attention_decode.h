@@ -13,8 +13,8 @@
 namespace cascade::kernels::cuda {
 
 // Reads every visible key and value once. Where several blocks share a session its scores are added later, for several
-// layers at once: nothing of a step waits for them but its closes, so they need not be between two layers. Results do not vary from run to run, but with num_slices: it decides how many
-// blocks share a session. One thread.
+// layers at once: nothing of a step waits for them but its closes, so they need not be between two layers. Results do
+// not vary from run to run, but with num_slices: it decides how many blocks share a session. One thread.
 class DecodeAttention {
  public:
   // RESOURCE_EXHAUSTED when there is no memory for the scratch of max_slices slices.

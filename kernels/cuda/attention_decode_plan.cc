@@ -13,13 +13,14 @@ constexpr double kBlockCost = 96;    // until a block's first keys arrive, and i
 constexpr double kMergeCost = 160;   // the last block's merge of all, and the scores' kernel
 constexpr double kSplitCost = 0.5;   // each partial result
 constexpr double kLeastWave = 0.95;  // few blocks do not draw the memory's whole speed
-// Scores that a block adds after its keys, while it reads nothing, and those that a kernel of its own adds from logits that
-// were written (H200, 16 sessions of 18,000 keys: 369 and 342 us).
+// Scores that a block adds after its keys, while it reads nothing, and those that a kernel of its own adds from logits
+// that were written (H200, 16 sessions of 18,000 keys: 369 and 342 us).
 constexpr double kOwnScores = 0.1, kLaterScores = 0.03;
 constexpr size_t kMostScratchLogits = size_t{128} << 20;  // floats: 60 slices of 64k keys, 8 heads, G = 4
 constexpr size_t kMostPendingBytes = size_t{256} << 20;   // of logits of layers whose scores wait
 constexpr size_t kLeastLogitBytes = 16 << 10;             // rather fewer warps than less
 constexpr double kNearShare = 0.85;                       // of a block's logits
+constexpr size_t kLeastPairBytes = 48 << 10;              // of the stages and logits of one of two blocks
 constexpr size_t kReservedBytes = 1024;                   // of the shared memory of each block, by the device
 
 // Two blocks share a multiprocessor where there are enough.
@@ -43,14 +44,15 @@ size_t LogitBytes(const CacheLayout& layout, int keys) {
 
 // The warps of a block, and the logits that fit beside their stages into `room` bytes.
 void FitBlock(const CacheLayout& layout, int warps, size_t room, int keys, DecodePlan& plan) {
-  const size_t warp_bytes = TuneDecode(layout.row_elements, HeadTiles(layout.group)).stages *
-                            DecodeStageBytes(layout.row_elements);
+  const size_t warp_bytes =
+      TuneDecode(layout.row_elements, HeadTiles(layout.group)).stages * DecodeStageBytes(layout.row_elements);
   const auto fixed = [&](int count) { return DecodeStateBytes(layout) + count * warp_bytes; };
   const size_t least_logits = plan.defers() ? 0 : std::min(LogitBytes(layout, keys), kLeastLogitBytes);
   plan.warps = warps;
   while (plan.warps > 1 && fixed(plan.warps) + least_logits > room) plan.warps /= 2;
-  CASCADE_CHECK(fixed(plan.warps) + least_logits <= room);  // 48 KiB: every device has them
+  CASCADE_CHECK(fixed(plan.warps) + least_logits <= room);  // 97 KiB at most
   plan.shared_bytes = fixed(plan.warps);
+  plan.block_keys = keys;
   plan.near_keys = 0;
   if (plan.defers()) return;
   const size_t rest = room - plan.shared_bytes;
@@ -69,10 +71,12 @@ DecodePlan PlanDecode(const CacheLayout& layout, const DeviceTraits& traits, int
   const size_t half = (traits.shared_bytes + kReservedBytes) / 2 - kReservedBytes;
   const auto keys_of = [&](int splits) { return ((units + splits - 1) / splits + 1) * kUnitKeys; };
   DecodePlan plan;
-  if (traits.cluster_blocks > 1 && heads >= 2 * traits.num_sms) {
-    // Two blocks on a multiprocessor, so that one reads while the other starts or ends, and as many of a session as keep
-    // most logits of a block in its shared memory. Fewer sessions gain nothing by clusters: those of 8 blocks and more
-    // wait for each other.
+  // Room for two blocks on a multiprocessor.
+  const bool two_fit = half >= DecodeStateBytes(layout) + kLeastPairBytes;
+  if (traits.cluster_blocks > 1 && two_fit && heads >= 2 * traits.num_sms) {
+    // Two blocks on a multiprocessor, so that one reads while the other starts or ends, and as many of a session as
+    // keep most logits of a block in its shared memory. Fewer sessions gain nothing by clusters: those of 8 blocks and
+    // more wait for each other.
     plan.clusters = true;
     for (plan.splits = 1;; plan.splits *= 2) {
       const int keys = plan.splits == 1 ? units * kUnitKeys : keys_of(plan.splits);
@@ -91,7 +95,7 @@ DecodePlan PlanDecode(const CacheLayout& layout, const DeviceTraits& traits, int
     plan.splits = splits;
   }
   // Two blocks on a multiprocessor where there are enough.
-  const bool two = heads * plan.splits > traits.num_sms && half >= DecodeStateBytes(layout) + (48 << 10);
+  const bool two = heads * plan.splits > traits.num_sms && two_fit;
   FitBlock(layout, two ? half_warps : warps, two ? half : traits.shared_bytes, keys, plan);
   return plan;
 }
@@ -111,7 +115,7 @@ absl::StatusOr<std::unique_ptr<DecodeAttention>> DecodeAttention::Create(Stream&
   for (int slices = 1; slices <= attention->launch_slices_; ++slices) {
     const DecodePlan plan = PlanDecode(layout, stream.traits(), slices);
     const size_t pending = attention->MostPending(slices);
-    if (plan.near_keys < scratch.key_stride) logits = std::max(logits, pending * slices * slice_logits);
+    if (plan.near_keys < plan.block_keys) logits = std::max(logits, pending * slices * slice_logits);
     if (!plan.defers()) continue;
     partials = std::max(partials, slices * slice_heads * plan.splits);
     softmax = std::max(softmax, pending * slices * slice_heads);
@@ -156,8 +160,8 @@ void DecodeAttention::AppendAndAttend(Stream& stream, const CachePool& pool, con
   for (int first = 0; first < num_slices; first += launch_slices_) {
     const int slices = std::min(launch_slices_, num_slices - first);
     const DecodePlan plan = PlanDecode(layout, stream.traits(), slices);
-    const bool joins = pending_layers_ > 0 && plan.defers() && slices == pending_slices_ && first == 0 &&
-                       layer == pending_.layer + pending_layers_ &&
+    const bool joins = pending_layers_ > 0 && plan.defers() && slices == pending_slices_ &&
+                       first == pending_.first_row && layer == pending_.layer + pending_layers_ &&
                        pending_layers_ < static_cast<int>(MostPending(slices));
     if (!joins) AddPendingScores(stream);
     const DecodeArguments arguments = {.pool = pool,

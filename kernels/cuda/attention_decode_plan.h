@@ -46,6 +46,7 @@ struct DecodePlan {
   int splits = 1;         // blocks of a (slice, KV head)
   bool clusters = false;  // the splits are a cluster, and do all of it, as a single block does
   int warps = 0;          // of a block
+  int block_keys = 0;     // of a block, at most
   int near_keys = 0;      // of a block's keys: whose logits stay in shared memory; a multiple of 16
   size_t shared_bytes = 0;
 
@@ -86,8 +87,8 @@ struct DecodeArguments {
 
 // attention_decode.cu: appends, attends, and adds the scores unless there are splits that are no cluster.
 void LaunchDecode(Stream& stream, const DecodeArguments& arguments, const DecodePlan& plan, int num_slices, DType type);
-// attention_decode_scores.cu: adds the scores of `layers` consecutive layers, of which arguments.layer is the first, from
-// what LaunchDecode of several splits left.
+// attention_decode_scores.cu: adds the scores of `layers` consecutive layers, of which arguments.layer is the first,
+// from what LaunchDecode of several splits left.
 void LaunchDecodeScores(Stream& stream, const DecodeArguments& arguments, int num_slices, int layers);
 
 // The bytes that a decode block needs beside stages and logits.

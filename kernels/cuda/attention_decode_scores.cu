@@ -13,8 +13,8 @@ constexpr int kHeads = 4;
 constexpr int kChunkUnits = kThreads / kUnitKeys * kBatch;
 
 // Grid: [chunks of 1,024 keys, KV heads, layers * slices]: the scores of one chunk.
-__global__ void __launch_bounds__(kThreads) DecodeScoresKernel(const __grid_constant__ DecodeArguments a,
-                                                               const int num_slices) {
+__global__ void __launch_bounds__(kThreads)
+    DecodeScoresKernel(const __grid_constant__ DecodeArguments a, const int num_slices) {
   __shared__ VisiblePieces visible;
   __shared__ RowSoftmax softmax;
   WaitForPrevious();

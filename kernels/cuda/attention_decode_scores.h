@@ -41,8 +41,8 @@ struct ScoreTarget {
 template <int kBatch, int kHeads>
 class ScoreBatch {
  public:
-  // Of units first_unit + thread / 16 + i * (threads / 16) below `end`, the key at place thread % 16. logit_unit: the one
-  // whose logits come first.
+  // Of units first_unit + thread / 16 + i * (threads / 16) below `end`, the key at place thread % 16. logit_unit: the
+  // one whose logits come first.
   __device__ void Load(const ScoreTarget& target, const VisiblePieces& visible, UnitWalk& walk, int first_unit, int end,
                        int logit_unit) {
     const int thread = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x) / kUnitKeys;

@@ -22,7 +22,8 @@ struct DecodeState {
   float factor[kDecodeMaxWarps][kMaxGroup];
   // The largest logit that the block has seen (-infinity: none), and the sum of exp2(logit - largest): [G].
   float2 own_sums[kMaxGroup];
-  float2 all_sums[kDecodeMaxCluster][kMaxGroup];  // of the blocks of a cluster; then x is what the block's outputs count
+  float2 all_sums[kDecodeMaxCluster]
+                 [kMaxGroup];  // of the blocks of a cluster; then x is what the block's outputs count
   RowSoftmax softmax;
   bool is_last;  // of the splits
 };
@@ -38,7 +39,8 @@ __host__ __device__ inline size_t DecodeOutBytes(const CacheLayout& layout) {
 }
 // Of all that is before the warps' stages.
 __host__ __device__ inline size_t DecodeBytesBeforeStages(const CacheLayout& layout) {
-  return (kDecodeStateBytes + DecodeTurnBytes(layout) + DecodeOutBytes(layout) + DecodeQueryBytes(layout) + 127) / 128 * 128;
+  return (kDecodeStateBytes + DecodeTurnBytes(layout) + DecodeOutBytes(layout) + DecodeQueryBytes(layout) + 127) / 128 *
+         128;
 }
 
 // Rows of 16 keys or values lie in shared memory with their chunks of 16 bytes exchanged within each 8, so that the 8

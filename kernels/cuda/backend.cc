@@ -194,6 +194,7 @@ absl::StatusOr<HeadContents> CudaBackend::ReadHead(int slot, int layer, int kv_h
       !status.ok()) {
     return status;
   }
+  AddPendingScores();
   const unsigned char* block = pool_.Block(slot, layer, kv_head);
   const size_t entries = static_cast<size_t>(layout.entries);
   std::vector<uint32_t> tokens(entries);

@@ -61,7 +61,6 @@ uint32_t Alignment(const void* address) {
   return static_cast<uint32_t>(bits & (~bits + 1));
 }
 
-
 int64_t PaddedColumns(int64_t cols) { return (cols + 7) / 8 * 8; }
 
 // out[M, N] (+)= x[M, K] * weight[N, K]^T: by columns, as cuBLAS sees them, out^T = weight * x^T.

@@ -5,6 +5,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/linear_epilogue.h"
+#include "kernels/cuda/linear_skinny_input.h"
 #include "kernels/cuda/linear_targets.h"
 #include "kernels/cuda/weight_fragments.h"
 #include "kernels/cuda/weight_values.h"
@@ -12,157 +13,23 @@
 namespace cascade::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kThreads = 32 * kWarps;
 constexpr int kItemRows = 16;
 // What every warp has under way, doubled where there is room, so 80 or 160 KiB of a multiprocessor: twice to four times
-// what the memory's latency asks for, because nothing else covers the end of the launch before, the reading of x and its
-// norm.
+// what the memory's latency asks for, because nothing else covers the end of the launch before, the reading of x and
+// its norm.
 constexpr int kRingBytes = 10 << 10;
-constexpr size_t kStaticBytes = sizeof(float) * kSkinnyRows * kWarps;
+constexpr size_t kStaticBytes = sizeof(float) * kSkinnyRows * kSkinnyWarps;
 constexpr int kMostCarried = 16;  // items of a block, where x comes in parts
 
 template <WeightFormat format>
 constexpr int kFewestSlots = kRingBytes / Fragment<format>::kBytes;
 
-struct SkinnyCall {
-  LinearTargets targets;
-  const void* x;      // [rows, cols], or float32 with a gain
-  const float* gain;  // null: x is what is multiplied
-  float eps;
-  int rows;
-  int cols;
-  bool gated;      // an item is 8 rows of target 0 and the same 8 rows of target 1
-  int part_units;  // x is in shared memory as parts of so many fragments' columns
-  int parts;
-  int slots;  // of a warp's ring: kFewestSlots or twice as many
-};
-
-template <class T>
-__device__ uint4 PackChunk(const float (&v)[8]) {
-  return make_uint4(Pack<T>(v[0], v[1]), Pack<T>(v[2], v[3]), Pack<T>(v[4], v[5]), Pack<T>(v[6], v[7]));
-}
-
-__device__ void LoadChunk(const float* from, float (&v)[8]) {
-  const float4 low = *reinterpret_cast<const float4*>(from), high = *reinterpret_cast<const float4*>(from + 4);
-  v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
-  v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
-}
-
-// squares[row][warp]: sums of the warps' shares of x's rows.
-__device__ void SumSquares(const SkinnyCall& call, float (*squares)[kWarps]) {
-  const float* x = static_cast<const float*>(call.x);
-  for (int row = 0; row < call.rows; ++row) {
-    float sum = 0;
-#pragma unroll 4
-    for (int column = 4 * threadIdx.x; column < call.cols; column += 4 * kThreads) {
-      const float4 v = *reinterpret_cast<const float4*>(x + static_cast<int64_t>(row) * call.cols + column);
-      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-    }
-    sum = WarpSum(sum);
-    if (threadIdx.x % 32 == 0) squares[row][threadIdx.x / 32] = sum;
-  }
-}
-
-// Of a single row that fits the threads' registers: the gains are read before the kernel before this one has ended, x
-// once.
-template <class F>
-class RowNorm {
- public:
-  static constexpr int kChunks = 2;  // of 8 columns, of a thread
-  static __device__ bool Takes(const SkinnyCall& call) {
-    return call.gain != nullptr && call.rows == 1 && call.parts == 1 && call.cols <= kChunks * kThreads * 8;
-  }
-  __device__ void LoadGains(const SkinnyCall& call) { Load(call.gain, call.cols, gain_); }
-
-  // As LoadPart of all columns. squares: [kWarps]
-  template <class T>
-  __device__ void LoadRow(const SkinnyCall& call, int columns, float* squares, unsigned char* shared) {
-    float x[kChunks][8];
-    Load(static_cast<const float*>(call.x), call.cols, x);
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) sum += x[i][j] * x[i][j];
-    }
-    sum = WarpSum(sum);
-    if (threadIdx.x % 32 == 0) squares[threadIdx.x / 32] = sum;
-    SyncBlock();
-    sum = 0;
-    for (int warp = 0; warp < kWarps; ++warp) sum += squares[warp];
-    const float scale = 1.0f / sqrtf(sum / static_cast<float>(call.cols) + call.eps);
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      const int chunk = static_cast<int>(threadIdx.x) + i * kThreads;
-      if (chunk >= columns / 8) continue;
-      for (int j = 0; j < 8; ++j) x[i][j] = x[i][j] * scale * gain_[i][j];
-      const int place = chunk / F::kChunks * F::kChunks + F::ChunkPlace(chunk % F::kChunks);
-      *reinterpret_cast<uint4*>(shared + place * 16) = PackChunk<T>(x[i]);
-    }
-  }
-
- private:
-  static __device__ void Load(const float* from, int cols, float (&to)[kChunks][8]) {
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      const int column = 8 * (static_cast<int>(threadIdx.x) + i * kThreads);
-      for (float& value : to[i]) value = 0;
-      if (column < cols) LoadChunk(from + column, to[i]);
-    }
-  }
-  float gain_[kChunks][8];
-};
-
-// Brings columns [begin, begin + columns) of x, normalised, to shared memory, zeros where x ends.
-template <class F, class T>
-__device__ void LoadPart(const SkinnyCall& call, int begin, int columns, int row_bytes, const float (*squares)[kWarps],
-                         unsigned char* shared) {
-  constexpr int kChunks = F::kChunks;
-  for (int row = 0; row < call.rows; ++row) {
-    float sum = 0;
-    for (int warp = 0; warp < kWarps; ++warp) sum += squares[row][warp];
-    const float scale = 1.0f / sqrtf(sum / static_cast<float>(call.cols) + call.eps);
-#pragma unroll 2
-    for (int chunk = threadIdx.x; chunk < columns / 8; chunk += kThreads) {
-      const int column = begin + 8 * chunk;
-      const int64_t at = static_cast<int64_t>(row) * call.cols + column;
-      uint4 value = make_uint4(0, 0, 0, 0);
-      if (column < call.cols) {
-        float v[8], gain[8];
-        LoadChunk(static_cast<const float*>(call.x) + at, v);
-        LoadChunk(call.gain + column, gain);
-        for (int i = 0; i < 8; ++i) v[i] = v[i] * scale * gain[i];
-        value = PackChunk<T>(v);
-      }
-      const int place = chunk / kChunks * kChunks + F::ChunkPlace(chunk % kChunks);
-      *reinterpret_cast<uint4*>(shared + row * row_bytes + place * 16) = value;
-    }
-  }
-}
-
-// The same of an x that is what is multiplied.
-template <class F, class T>
-__device__ void CopyPart(const SkinnyCall& call, int begin, int columns, int row_bytes, unsigned char* shared) {
-  constexpr int kChunks = F::kChunks;
-  const int chunks = columns / 8;
-  for (int i = threadIdx.x; i < call.rows * chunks; i += kThreads) {
-    const int row = i / chunks, chunk = i % chunks;
-    const int column = begin + 8 * chunk;
-    const int place = chunk / kChunks * kChunks + F::ChunkPlace(chunk % kChunks);
-    CopyAsync16(shared + row * row_bytes + place * 16,
-                static_cast<const T*>(call.x) + static_cast<int64_t>(row) * call.cols + column, column < call.cols);
-  }
-  CommitCopies();
-  WaitCopies<0>();
-}
-
 // A persistent block per multiprocessor, which takes every gridDim-th item: 16 rows of weights, the first operand of
-// MultiplyAdd, times the rows of x as its columns, 8 * kTiles. Its warps share an item's columns: fragment u of each part is warp
-// u % 8's, so that they read each row of the matrix from end to end together. Every warp runs its own ring of copies,
-// which goes on over the ends of items and parts and which only it waits for; the block meets once per item.
+// MultiplyAdd, times the rows of x as its columns, 8 * kTiles. Its warps share an item's columns: fragment u of each
+// part is warp u % 8's, so that they read each row of the matrix from end to end together. Every warp runs its own ring
+// of copies, which goes on over the ends of items and parts and which only it waits for; the block meets once per item.
 template <WeightFormat format, class T, int kTiles>
-__global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constant__ SkinnyCall call) {
+__global__ void __launch_bounds__(kSkinnyThreads, 2) SkinnyKernel(const __grid_constant__ SkinnyCall call) {
   using F = Fragment<format>;
   constexpr int kFewest = kFewestSlots<format>;
   const int thread = threadIdx.x;
@@ -175,10 +42,10 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
   const int row_bytes = call.part_units * F::kColumns * 2 + 64;  // two rows are read from different banks
 
   // [ring of every warp][2][warps][rows][16] partial sums, [items][rows][16] of earlier parts, [rows] x
-  __shared__ float squares[kSkinnyRows][kWarps];
+  __shared__ float squares[kSkinnyRows][kSkinnyWarps];
   unsigned char* const ring = SharedMemory() + warp * (call.slots * F::kBytes);
-  float* const partials = reinterpret_cast<float*>(SharedMemory() + kWarps * call.slots * F::kBytes);
-  float* const carried = partials + 2 * kWarps * sums;
+  float* const partials = reinterpret_cast<float*>(SharedMemory() + kSkinnyWarps * call.slots * F::kBytes);
+  float* const carried = partials + 2 * kSkinnyWarps * sums;
   unsigned char* const x = reinterpret_cast<unsigned char*>(carried + (call.parts > 1 ? local_items * sums : 0));
 
   const auto units_of = [&](int part) { return min(call.part_units, units - part * call.part_units); };
@@ -211,7 +78,7 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
   const auto fetch = [&](unsigned char* slot) {
     if (fetch_part < call.parts) {
       F::Fetch(fetch_rows, fetch_part * call.part_units + fetch_unit, call.cols, slot);
-      fetch_unit += kWarps;
+      fetch_unit += kSkinnyWarps;
       if (fetch_unit >= units_of(fetch_part)) settle();
     }
     CommitCopies();
@@ -258,7 +125,7 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
       const float addend = stores ? Addend(target, m, n) : 0.0f;  // its latency passes behind the weights'
 
       float even[kTiles][4] = {}, odd[kTiles][4] = {};
-      for (int unit = warp; unit < part_units; unit += kWarps) {
+      for (int unit = warp; unit < part_units; unit += kSkinnyWarps) {
         unsigned char* const fragment_bytes = ring + slot * F::kBytes;
         slot = slot + 1 == call.slots ? 0 : slot + 1;
         if (call.slots == kFewest) {
@@ -284,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
         fetch(fragment_bytes);
       }
 
-      float* const own = partials + (buffer * kWarps + warp) * sums;
+      float* const own = partials + (buffer * kSkinnyWarps + warp) * sums;
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
@@ -296,7 +163,7 @@ __global__ void __launch_bounds__(kThreads, 2) SkinnyKernel(const __grid_constan
       SyncBlock();
       const auto sum = [&](int index) {
         float value = part > 0 ? carried[local * sums + index] : 0.0f;
-        for (int w = 0; w < kWarps; ++w) value += partials[(buffer * kWarps + w) * sums + index];
+        for (int w = 0; w < kSkinnyWarps; ++w) value += partials[(buffer * kSkinnyWarps + w) * sums + index];
         return value;
       };
       if (!last) {
@@ -320,7 +187,7 @@ void LaunchFormat(Stream& stream, SkinnyCall call) {
   const auto row_bytes = [&](int part_units) { return static_cast<size_t>(part_units) * F::kColumns * 2 + 64; };
   int blocks = std::min(traits.num_sms, call.targets.items);
   call.slots = kFewestSlots<format>;
-  size_t bytes = kWarps * call.slots * F::kBytes + 2 * kWarps * kItemRows * call.rows * sizeof(float);
+  size_t bytes = kSkinnyWarps * call.slots * F::kBytes + 2 * kSkinnyWarps * kItemRows * call.rows * sizeof(float);
   const size_t room = traits.shared_bytes - kStaticBytes - bytes;
   call.part_units = units;
   call.parts = 1;
@@ -337,13 +204,14 @@ void LaunchFormat(Stream& stream, SkinnyCall call) {
   // A block takes more than half of a multiprocessor: so a launch has one on each, whatever was there before, and the
   // next launch's fetch their first weights as soon as this one's end. With two beside each other some multiprocessors
   // got both blocks of a launch and others none.
-  const size_t more = kWarps * kFewestSlots<format> * F::kBytes;
+  const size_t more = kSkinnyWarps * kFewestSlots<format> * F::kBytes;
   if (bytes + more + kStaticBytes <= traits.shared_bytes) {
     call.slots *= 2;
     bytes += more;
   }
   bytes = std::max(bytes, traits.shared_bytes / 2);
-  const LaunchShape shape = {.grid = dim3(blocks), .block = dim3(kThreads), .shared_bytes = bytes, .overlap = true};
+  const LaunchShape shape = {
+      .grid = dim3(blocks), .block = dim3(kSkinnyThreads), .shared_bytes = bytes, .overlap = true};
   if (call.rows <= 8) {
     stream.Launch("Linear", SkinnyKernel<format, T, 1>, shape, call);
   } else {

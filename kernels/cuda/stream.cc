@@ -1,6 +1,7 @@
 #include "kernels/cuda/stream.h"
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/device_code.h"
 
 namespace cascade::kernels::cuda {
 namespace {
@@ -33,12 +34,14 @@ absl::StatusOr<std::unique_ptr<Stream>> Stream::Create() {
   auto stream = std::unique_ptr<Stream>(new Stream);
   stream->traits_ = {.name = properties.name,
                      .capability = properties.major * 10 + properties.minor,
+                     .code = CodeArchitecture(properties.major * 10 + properties.minor),
                      .num_sms = properties.multiProcessorCount,
                      .memory_bytes = properties.totalGlobalMem,
                      .shared_bytes = properties.sharedMemPerBlockOptin,
                      .l2_bytes = static_cast<size_t>(properties.l2CacheSize)};
   int clusters = 0;
-  if (cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, 0) == cudaSuccess && clusters != 0) {
+  if (stream->traits_.code >= 90 && cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, 0) == cudaSuccess &&
+      clusters != 0) {
     // Of 9.0; others have what every device with clusters has.
     stream->traits_.cluster_blocks = stream->traits_.capability == 90 ? 16 : kPortableCluster;
   }
@@ -95,8 +98,8 @@ void Stream::PrepareKernel(const char* op, const void* kernel, size_t bytes) {
   if (first) {
     // The same division of the on-chip memory for all: a multiprocessor must be empty to change it, which keeps
     // neighbouring kernels from overlapping.
-    Check(op, cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                   cudaSharedmemCarveoutMaxShared));
+    Check(op,
+          cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
     if (traits_.cluster_blocks > kPortableCluster) {
       Check(op, cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
     }

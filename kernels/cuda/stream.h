@@ -19,7 +19,7 @@ struct LaunchShape {
   dim3 block;
   size_t shared_bytes = 0;  // dynamic; much of it is asked for when needed
   // The kernel may begin while the one before it ends (device.h, WaitForPrevious); every block of it must call
-  // WaitForPrevious(). Ignored below sm_90.
+  // WaitForPrevious(). Ignored by code for less than sm_90.
   bool overlap = false;
   // Blocks of a cluster, consecutive along x, of which grid.x is a multiple; at most DeviceTraits::cluster_blocks.
   unsigned cluster_blocks = 1;
@@ -28,6 +28,7 @@ struct LaunchShape {
 struct DeviceTraits {
   std::string name;
   int capability = 0;  // 80, 90, ..
+  int code = 0;        // device_code.h
   int num_sms = 0;
   size_t memory_bytes = 0;
   size_t shared_bytes = 0;  // of a block, at most
@@ -59,7 +60,7 @@ class Stream {
     config.stream = stream_;
     cudaLaunchAttribute attributes[2] = {};
     config.attrs = attributes;
-    if (shape.overlap && traits_.capability >= 90) {
+    if (shape.overlap && traits_.code >= 90) {
       cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
       attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
       attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -220,10 +220,11 @@ void Benchmark::Run(const Shape& shape) {
     if (skinny && shape.rows.size() == 2) {
       const TensorView input = rows <= kFusedNormRows ? full : view;
       const InputNorm input_norm = rows <= kFusedNormRows ? norm : InputNorm{};
-      Report(shape, rows, rows <= kFusedNormRows ? "norm + gated" : "gated", bytes, copies, blas_seconds, [&](int copy) {
-        GatedLinearSkinny(stream, input, input_norm, weights[copy][0], weights[copy][1],
-                              {out, DType::kBF16, rows, shape.rows[0]});
-      });
+      Report(shape, rows, rows <= kFusedNormRows ? "norm + gated" : "gated", bytes, copies, blas_seconds,
+             [&](int copy) {
+               GatedLinearSkinny(stream, input, input_norm, weights[copy][0], weights[copy][1],
+                                 {out, DType::kBF16, rows, shape.rows[0]});
+             });
     }
     Report(shape, rows, "tile", bytes, copies, blas_seconds, run_tile);
   }
@@ -309,7 +310,8 @@ int Main(int argc, char** argv) {
                          .out = static_cast<Bf16*>(allocate(kMostRows * kMostWeightRows * 2)),
                          .out_full = static_cast<float*>(allocate(size_t{kPromptRows} * kMostColumns * 4)),
                          .worst = static_cast<unsigned*>(allocate(sizeof(unsigned)))};
-  const DeviceWeight x = {.rows = kPromptRows, .cols = kMostColumns, .data = benchmark.x, .row_bytes = 2 * kMostColumns};
+  const DeviceWeight x = {
+      .rows = kPromptRows, .cols = kMostColumns, .data = benchmark.x, .row_bytes = 2 * kMostColumns};
   FillRandom(stream, x, {}, 99);
   FillOnes(stream, benchmark.gain, kMostColumns);
   FillOnes(stream, benchmark.x_full, kMostRows * kMostColumns);

@@ -16,15 +16,12 @@ TEST(ChooseLinearTest, ByRows) {
     bool deterministic;
     LinearKernel expected;
   } cases[] = {
-      {1, 4096, true, 16, false, kSkinny},   {16, 4096, true, 16, false, kSkinny},
-      {5, 4096, true, 4, false, kTile},      {4, 14336, true, 16, false, kSkinny},
-      {5, 14336, true, 16, false, kTile},  // x does not fit beside the weights
-      {17, 4096, true, 16, false, kTile},    {32, 4096, true, 16, false, kTile},
-      {33, 4096, true, 16, false, kBlas},    {8, 4096, false, 16, false, kSkinny},
-      {9, 1024, false, 16, false, kTile},    {3, 14336, false, 16, false, kTile},
-      {128, 4096, false, 16, false, kTile},  {129, 4096, false, 16, false, kBlas},
-      {1, 4100, true, 16, false, kBlas},     {1, 4096, true, 16, true, kTile},
-      {4096, 4096, true, 16, true, kTile},   {1, 14336, false, 16, true, kTile},
+      {1, 4096, true, 16, false, kSkinny},  {16, 4096, true, 16, false, kSkinny}, {5, 4096, true, 4, false, kTile},
+      {4, 14336, true, 16, false, kSkinny}, {5, 14336, true, 16, false, kTile},  // x does not fit beside the weights
+      {17, 4096, true, 16, false, kTile},   {32, 4096, true, 16, false, kTile},   {33, 4096, true, 16, false, kBlas},
+      {8, 4096, false, 16, false, kSkinny}, {9, 1024, false, 16, false, kTile},   {3, 14336, false, 16, false, kTile},
+      {128, 4096, false, 16, false, kTile}, {129, 4096, false, 16, false, kBlas}, {1, 4100, true, 16, false, kBlas},
+      {1, 4096, true, 16, true, kTile},     {4096, 4096, true, 16, true, kTile},  {1, 14336, false, 16, true, kTile},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(ChooseLinear({c.rows, c.cols, c.of_compute_type}, c.skinny_rows, c.deterministic), c.expected)
@@ -34,8 +31,8 @@ TEST(ChooseLinearTest, ByRows) {
 
 TEST(ChooseLinearTest, SkinnyRowsBySharedMemory) {
   EXPECT_EQ(MostSkinnyRows(227 << 10), 16);  // 9.0
-  EXPECT_EQ(MostSkinnyRows(163 << 10), 8);  // 8.0
-  EXPECT_EQ(MostSkinnyRows(99 << 10), 4);   // 8.6, 8.9
+  EXPECT_EQ(MostSkinnyRows(163 << 10), 8);   // 8.0
+  EXPECT_EQ(MostSkinnyRows(99 << 10), 4);    // 8.6, 8.9
 }
 
 // 32 layers, 8 KV heads of 128, four query heads each, four sub-caches.
@@ -58,8 +55,10 @@ TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
   const DeviceTraits hopper = {
       .name = "", .capability = 90, .num_sms = 132, .shared_bytes = 227 << 10, .cluster_blocks = 16};
   const DeviceTraits ampere = {.name = "", .capability = 80, .num_sms = 108, .shared_bytes = 163 << 10};
+  const DeviceTraits narrow = {
+      .name = "", .capability = 120, .num_sms = 170, .shared_bytes = 99 << 10, .cluster_blocks = 8};
   const DeviceTraits small = {.name = "", .capability = 86, .num_sms = 84, .shared_bytes = 99 << 10};
-  for (const DeviceTraits& traits : {hopper, ampere, small}) {
+  for (const DeviceTraits& traits : {hopper, ampere, narrow, small}) {
     for (const int cache_tokens : {1024, 4096, 16384, 65536}) {
       for (const int slices : {1, 2, 3, 8, 16, 17, 64, 256}) {
         const DecodePlan plan = PlanDecode(EightB(cache_tokens), traits, slices);
@@ -76,6 +75,19 @@ TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
       }
     }
   }
+  // The widest rows and groups, on the device with the least room that has clusters.
+  CacheShape widest;
+  widest.num_layers = 2;
+  widest.num_kv_heads = 8;
+  widest.group = 16;
+  widest.head_dim = 256;
+  widest.kv_type = DType::kBF16;
+  widest.rope.frequency.assign(128, 1.0);
+  widest.num_sinks = 4;
+  widest.stride = 1024;
+  widest.ring_slots = {2048, 1024, 1024, 1024};
+  widest.selection_group = 64;
+  EXPECT_LE(PlanDecode(MakeCacheLayout(widest), narrow, 256).shared_bytes, narrow.shared_bytes);
   // Many sessions: clusters, two blocks on a multiprocessor, most logits in their shared memory.
   const DecodePlan many = PlanDecode(EightB(4096), hopper, 64);
   EXPECT_TRUE(many.clusters);
