@@ -40,12 +40,12 @@ absl::StatusOr<std::unique_ptr<Stream>> Stream::Create() {
                      .shared_bytes = properties.sharedMemPerBlockOptin,
                      .l2_bytes = static_cast<size_t>(properties.l2CacheSize)};
   int clusters = 0;
-  if (stream->traits_.code >= 90 && cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, 0) == cudaSuccess &&
-      clusters != 0) {
+  result = cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, 0);
+  if (clusters != 0 && stream->traits_.code >= 90) {
     // Of 9.0; others have what every device with clusters has.
     stream->traits_.cluster_blocks = stream->traits_.capability == 90 ? 16 : kPortableCluster;
   }
-  result = cudaStreamCreateWithFlags(&stream->stream_, cudaStreamNonBlocking);
+  if (result == cudaSuccess) result = cudaStreamCreateWithFlags(&stream->stream_, cudaStreamNonBlocking);
   if (result != cudaSuccess) {
     return absl::FailedPreconditionError(
         absl::StrCat("CUDA device 0, ", properties.name, ": ", cudaGetErrorString(result)));

@@ -347,7 +347,7 @@ TEST_F(CudaEmulator, RefusesWhatADeviceRefuses) {
 
 TEST_F(CudaEmulator, CallsFailWhenAsked) {
   DeviceArray<float> x(std::vector<float>{1});
-  emulator::FailAfter(2, cudaErrorLaunchFailure, false);
+  emulator::FailAfter(3, cudaErrorLaunchFailure, false);  // a kernel's first launch is two calls
   stream_->Launch("first", AddKernel, {.grid = 1, .block = 1}, x.data(), 2.0f);
   stream_->Launch("second", AddKernel, {.grid = 1, .block = 1}, x.data(), 4.0f);
   EXPECT_EQ(stream_->TakeError(), absl::InternalError("second: unspecified launch failure"));
