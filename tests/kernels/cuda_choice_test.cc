@@ -35,21 +35,22 @@ TEST(ChooseLinearTest, SkinnyRowsBySharedMemory) {
   EXPECT_EQ(MostSkinnyRows(99 << 10), 4);    // 8.6, 8.9
 }
 
-// 32 layers, 8 KV heads of 128, four query heads each, four sub-caches.
-CacheLayout EightB(int cache_tokens) {
+// 32 layers, 8 KV heads, four sub-caches.
+CacheLayout Layout(int cache_tokens, int group, int head_dim) {
   CacheShape shape;
   shape.num_layers = 32;
   shape.num_kv_heads = 8;
-  shape.group = 4;
-  shape.head_dim = 128;
+  shape.group = group;
+  shape.head_dim = head_dim;
   shape.kv_type = DType::kBF16;
-  shape.rope.frequency.assign(64, 1.0);
+  shape.rope.frequency.assign(static_cast<size_t>(head_dim) / 2, 1.0);
   shape.num_sinks = 4;
   shape.stride = cache_tokens / 4;
   shape.ring_slots = {cache_tokens / 2, cache_tokens / 4, cache_tokens / 4, cache_tokens / 4};
   shape.selection_group = 64;
   return MakeCacheLayout(shape);
 }
+CacheLayout EightB(int cache_tokens) { return Layout(cache_tokens, 4, 128); }
 
 TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
   const DeviceTraits hopper = {
@@ -76,18 +77,7 @@ TEST(PlanDecodeTest, FillsTheDeviceAndFitsIt) {
     }
   }
   // The widest rows and groups, on the device with the least room that has clusters.
-  CacheShape widest;
-  widest.num_layers = 2;
-  widest.num_kv_heads = 8;
-  widest.group = 16;
-  widest.head_dim = 256;
-  widest.kv_type = DType::kBF16;
-  widest.rope.frequency.assign(128, 1.0);
-  widest.num_sinks = 4;
-  widest.stride = 1024;
-  widest.ring_slots = {2048, 1024, 1024, 1024};
-  widest.selection_group = 64;
-  EXPECT_LE(PlanDecode(MakeCacheLayout(widest), narrow, 256).shared_bytes, narrow.shared_bytes);
+  EXPECT_LE(PlanDecode(Layout(4096, 16, 256), narrow, 256).shared_bytes, narrow.shared_bytes);
   // Many sessions: clusters, two blocks on a multiprocessor, most logits in their shared memory.
   const DecodePlan many = PlanDecode(EightB(4096), hopper, 64);
   EXPECT_TRUE(many.clusters);
