@@ -15,12 +15,31 @@ struct DeviceTrace {
   double idle_seconds = 0;
 };
 
+// How the attention that keys receive in prefill is added up (cache.md, sections 3 and 8).
+enum class ScoreKernel {
+  kExact,  // by a second pass over the keys
+  kFast,   // in the pass that computes the outputs, with each row's sum predicted; exactly where the certificate of a
+           // stride is above the limit, and where there is no kernel for it: before compute capability 9.0, with max
+           // reduction, with `deterministic`
+  kAuto,   // kFast where that is faster
+};
+
+// Of predicted rows' sums: how wrong they were. A certificate is the share of the attention of a tile of rows that went
+// to keys on behalf of the wrong row.
+struct ScoreCertificates {
+  int64_t heads = 0;     // (layer, KV head) of a part of a stride whose scores were predicted
+  int64_t rejected = 0;  // of these, above the limit: added up exactly
+  float worst = 0;       // certificate of those that were not rejected
+};
+
 struct CudaOptions {
   DType compute = DType::kBF16;  // or kF16: of activations and of what linear layers multiply
   // One kernel and order of summation per op for any number of rows: row invariance, and slower.
   bool deterministic = false;
   // Added to by WaitStep, if not null: for benchmarks. Outlives the back end.
   DeviceTrace* trace = nullptr;
+  ScoreKernel score_kernel = ScoreKernel::kAuto;
+  float certificate_limit = 0.1f;  // 0 and more
 };
 
 // What the device reaches, measured: the ceilings of benchmarks.

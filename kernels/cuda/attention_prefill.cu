@@ -310,24 +310,36 @@ void LaunchOfType(Stream& stream, const CachePool& pool, const StepTables& table
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PrefillAttention>> PrefillAttention::Create(Stream& stream, DeviceMemory& memory,
-                                                                           const CacheLayout& layout, DType compute,
-                                                                           int max_rows) {
+                                                                           const CacheLayout& layout,
+                                                                           const CudaOptions& options, int max_rows) {
   CASCADE_CHECK(layout.row_elements == 64 || layout.row_elements == 128 || layout.row_elements == 256);
   CASCADE_CHECK(layout.group <= kMaxGroup && layout.head_dim % 8 == 0 && layout.num_segments <= kMaxSegments);
-  CASCADE_CHECK(compute == DType::kBF16 || compute == DType::kF16);
-  // 2,048 rows of 32 heads of 128 elements and 5 segments take 80 MiB and fill 132 multiprocessors twice.
-  constexpr int64_t kScratchBytes = int64_t{128} << 20;
+  CASCADE_CHECK(options.compute == DType::kBF16 || options.compute == DType::kF16);
+  // 4,096 rows of 32 heads of 128 elements and 5 segments take 160 MiB, or 448 with column sums of 69,632 keys; 2,048
+  // fill 132 multiprocessors four times.
+  constexpr int64_t kScratchBytes = int64_t{512} << 20;
   constexpr int64_t kFewestRows = 64;
   const int64_t heads = int64_t{layout.num_kv_heads} * layout.group;
-  const int64_t row_bytes = heads * layout.num_segments * layout.row_elements * 2;
+  const int64_t query_bytes = heads * layout.num_segments * layout.row_elements * 2;
+  const int64_t row_bytes = query_bytes + StrideAttentionRowBytes(stream.traits(), layout, options);
   const int64_t rows = std::min<int64_t>(max_rows, std::max(kScratchBytes / row_bytes, kFewestRows));
-  auto attention = std::unique_ptr<PrefillAttention>(new PrefillAttention(layout, compute));
-  absl::StatusOr<void*> queries = memory.Allocate("rotated queries", static_cast<size_t>(rows * row_bytes));
+  auto attention = std::unique_ptr<PrefillAttention>(new PrefillAttention(layout, options.compute));
+  absl::StatusOr<void*> queries = memory.Allocate("rotated queries", static_cast<size_t>(rows * query_bytes));
   if (!queries.ok()) return queries.status();
   absl::StatusOr<float*> lse = memory.AllocateArray<float>("attention sums", static_cast<size_t>(rows * heads));
   if (!lse.ok()) return lse.status();
   attention->scratch_ = {.queries = *queries, .lse = *lse, .rows = static_cast<int>(rows)};
+  // Tensor copies bring rows that nobody wrote: they are multiplied, and not used.
+  stream.Fill("rotated queries", *queries, 0, static_cast<size_t>(rows * query_bytes));
+  absl::StatusOr<std::unique_ptr<StrideAttention>> stride =
+      MakeStrideAttention(stream.traits(), memory, layout, options, static_cast<int>(rows));
+  if (!stride.ok()) return stride.status();
+  attention->stride_ = *std::move(stride);
   return attention;
+}
+
+absl::Status PrefillAttention::Attach(const CachePool& pool) {
+  return stride_ != nullptr ? stride_->Attach(pool, scratch_) : absl::OkStatus();
 }
 
 void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepTables& tables, int first_slice,
@@ -335,7 +347,7 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
   const int64_t width = int64_t{layout_.num_kv_heads} * layout_.group * layout_.head_dim;
   CASCADE_CHECK(layer >= 0 && layer < layout_.num_layers);
   CASCADE_CHECK(q.type == compute_ && out.type == compute_ && q.cols == width && out.cols == width);
-  const int tile_rows = TileRows(layout_) / layout_.group;
+  const int tile_rows = (stride_ != nullptr ? RowsOfTile(layout_) : TileRows(layout_) / layout_.group);
   const auto tiles = [tile_rows](int rows) { return (rows + tile_rows - 1) / tile_rows; };
   for (size_t i = 0; i < host_slices.size();) {
     AttentionPart part = {};
@@ -357,6 +369,7 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
     for (++i; i < host_slices.size() && tiles(host_slices[i].num_rows) == tiles(rows); ++i) {
       const int most = std::max(part.row_end, host_slices[i].num_rows);
       if (int64_t{part.num_slices + 1} * most > scratch_.rows) break;
+      if ((part.num_slices + 1) * tiles(rows) > tiles(scratch_.rows)) break;
       part.row_end = most;
       ++part.num_slices;
     }
@@ -367,6 +380,7 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
 void PrefillAttention::AttendPart(Stream& stream, const CachePool& pool, const StepTables& tables,
                                   const AttentionPart& part, int layer, TensorView q, TensorView out) {
   RotateQueries(stream, layout_, tables, part, q, scratch_);
+  if (stride_ != nullptr) return stride_->Attend(stream, tables, part, layer, out.data);
   if (compute_ == DType::kBF16) {
     LaunchOfType<Bf16>(stream, pool, tables, part, scratch_, layer, out.data);
   } else {

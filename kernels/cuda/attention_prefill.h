@@ -8,6 +8,7 @@
 #include "kernels/cuda/attention_part.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/step_tables.h"
+#include "kernels/cuda/stride_attention.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/dtype.h"
 #include "kernels/tensor_view.h"
@@ -16,16 +17,18 @@ namespace cascade::kernels::cuda {
 
 // Owns the memory between its kernels. One thread; one stream.
 //
-// A row's output and what it adds to scores have the same bits whatever its slice, part or neighbours: keys are visited
+// With the kernels of this folder a row's output and what it adds to scores have the same bits whatever its slice, part or neighbours: keys are visited
 // in the order of segments and slots, 16 at a time, each row has its own maximum and sum, and keys that it does not see
 // leave these as they are. Scores are added row by row (attention_scores.h). So there is one way for all modes.
 class PrefillAttention {
  public:
-  // compute: of q and out, BF16 or F16. max_rows: of a step; fewer may fit the scratch, which then serves a slice part
-  // by part. RESOURCE_EXHAUSTED when there is no memory.
+  // options.compute: of q and out, BF16 or F16. max_rows: of a step; fewer may fit the scratch, which then serves a
+  // slice part by part. RESOURCE_EXHAUSTED when there is no memory.
   static absl::StatusOr<std::unique_ptr<PrefillAttention>> Create(Stream& stream, DeviceMemory& memory,
-                                                                  const CacheLayout& layout, DType compute,
-                                                                  int max_rows);
+                                                                  const CacheLayout& layout,
+                                                                  const CudaOptions& options, int max_rows);
+  // Before Attend, once the pool is there.
+  absl::Status Attach(const CachePool& pool);
 
   // The slices' keys and values are in the cache already. q, out: [rows of the step, heads * head_dim]. host_slices:
   // what tables.slices holds from first_slice on; only numbers of rows are read. Adds the slices' scores. Dead slices'
@@ -41,6 +44,7 @@ class PrefillAttention {
   const CacheLayout layout_;
   const DType compute_;
   AttentionScratch scratch_ = {};
+  std::unique_ptr<StrideAttention> stride_;  // does it all where the device has it
 };
 
 }  // namespace cascade::kernels::cuda

@@ -110,7 +110,7 @@ absl::Status CudaBackend::MakeCacheOps(const CacheShape& shape, int max_rows) {
   take(StepUpload::Create(memory_, pool_.layout, max_rows, static_cast<int>(buffers_.size())), upload_);
   if (!options_.deterministic)
     take(DecodeAttention::Create(*stream_, memory_, pool_.layout, max_rows), decode_attention_);
-  take(PrefillAttention::Create(*stream_, memory_, pool_.layout, options_.compute, max_rows), prefill_attention_);
+  take(PrefillAttention::Create(*stream_, memory_, pool_.layout, options_, max_rows), prefill_attention_);
   take(StrideCloser::Create(*stream_, memory_, pool_.layout, kMaxCloses), closer_);
   if (!status.ok()) return status;
   for (Buffer& buffer : buffers_) {
@@ -159,6 +159,8 @@ absl::Status CudaBackend::CreateCaches(const CacheShape& shape, int num_slots, i
   stream_->Fill("CreateCaches", *last_id, 0, slots * sizeof(int32_t));
   stream_->Fill("CreateCaches", *ended, 0, slots * sizeof(int32_t));
   pool_.memory = *pool;
+  pool_.num_slots = num_slots;
+  if (absl::Status status = prefill_attention_->Attach(pool_); !status.ok()) return status;
   sample_state_.last_id = *last_id;
   sample_state_.ended = *ended;
   num_slots_ = num_slots;

@@ -46,8 +46,9 @@ struct StepTables {
 // The pool and what a kernel needs to find its way in it. Taken by value.
 struct CachePool {
   CacheLayout layout;
-  unsigned char* memory;    // [slots][slot_bytes]
+  unsigned char* memory;    // [num_slots][slot_bytes]
   const double* frequency;  // [head_dim / 2] of RoPE, on the device
+  int num_slots;
 
 #ifdef __CUDACC__
   __host__ __device__

@@ -44,8 +44,8 @@ class PrintCount : public testing::Environment {
 
 const std::vector<BackendUnderTest>& BackendsUnderTest() {
   static const std::vector<BackendUnderTest> all = {
-      UnderTest("CUDA_BF16", {.compute = DType::kBF16}, 9),
-      UnderTest("CUDA_F16", {.compute = DType::kF16}, 2),
+      UnderTest("CUDA_BF16", {.compute = DType::kBF16, .score_kernel = ScoreKernel::kExact}, 9),
+      UnderTest("CUDA_F16", {.compute = DType::kF16, .score_kernel = ScoreKernel::kExact}, 2),
       UnderTest("CUDA_BF16_deterministic", {.compute = DType::kBF16, .deterministic = true}, 3),
   };
   return all;

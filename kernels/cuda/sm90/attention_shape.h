@@ -1,0 +1,13 @@
+// Numbers that the kernels of this folder and their launches agree on.
+#pragma once
+
+namespace cascade::kernels::cuda::sm90 {
+
+inline constexpr int kTileKeys = 128;
+inline constexpr int kTileQueries = 128;
+// Of the keys that predict a row's sum of probabilities, each stands for so many.
+inline constexpr int kSampleStep = 16;
+// Keys before a tile's first row that are not sampled but all counted.
+inline constexpr int kRecentKeys = 256;
+
+}  // namespace cascade::kernels::cuda::sm90
