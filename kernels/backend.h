@@ -129,6 +129,15 @@ struct HeadContents {
   std::vector<std::vector<float>> distinctness;
 };
 
+// Attention scores that were added up from predictions (cache.md, section 8), by (layer, KV head) of a slice or a part of
+// it. A certificate is the share of the slice's attention that was credited on behalf of the wrong row: the scores of all
+// keys together are off by no more.
+struct ScoreCertificates {
+  int64_t heads = 0;     // predicted
+  int64_t rejected = 0;  // of these: certificate above the limit, so added up exactly
+  float worst = 0;       // certificate of those that were not rejected
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -173,6 +182,8 @@ class Backend {
   // Waits for the oldest step that was ended and not waited for. sampled: [its samples]. An error leaves the slots of
   // the step's slices undefined, but for those of dead rows; DATA_LOSS: the device can not be used any more.
   virtual absl::Status WaitStep(std::vector<int32_t>& sampled) = 0;
+  // Of the steps that were waited for since the last call.
+  virtual ScoreCertificates TakeScoreCertificates() { return {}; }
   // Waits for everything.
   virtual absl::Status Finish() = 0;
 

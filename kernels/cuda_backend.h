@@ -24,14 +24,6 @@ enum class ScoreKernel {
   kAuto,   // kFast where that is faster
 };
 
-// Of predicted rows' sums: how wrong they were. A certificate is the share of the attention of a tile of rows that went
-// to keys on behalf of the wrong row.
-struct ScoreCertificates {
-  int64_t heads = 0;     // (layer, KV head) of a part of a stride whose scores were predicted
-  int64_t rejected = 0;  // of these, above the limit: added up exactly
-  float worst = 0;       // certificate of those that were not rejected
-};
-
 struct CudaOptions {
   DType compute = DType::kBF16;  // or kF16: of activations and of what linear layers multiply
   // One kernel and order of summation per op for any number of rows: row invariance, and slower.

@@ -332,7 +332,7 @@ absl::StatusOr<std::unique_ptr<PrefillAttention>> PrefillAttention::Create(Strea
   // Tensor copies bring rows that nobody wrote: they are multiplied, and not used.
   stream.Fill("rotated queries", *queries, 0, static_cast<size_t>(rows * query_bytes));
   absl::StatusOr<std::unique_ptr<StrideAttention>> stride =
-      MakeStrideAttention(stream.traits(), memory, layout, options, static_cast<int>(rows));
+      MakeStrideAttention(stream, memory, layout, options, static_cast<int>(rows));
   if (!stride.ok()) return stride.status();
   attention->stride_ = *std::move(stride);
   return attention;

@@ -29,6 +29,7 @@ class PrefillAttention {
                                                                   const CudaOptions& options, int max_rows);
   // Before Attend, once the pool is there.
   absl::Status Attach(const CachePool& pool);
+  StrideAttention* stride_attention() { return stride_.get(); }  // null: the device or the mode has none
 
   // The slices' keys and values are in the cache already. q, out: [rows of the step, heads * head_dim]. host_slices:
   // what tables.slices holds from first_slice on; only numbers of rows are read. Adds the slices' scores. Dead slices'

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -63,6 +64,7 @@ class CudaBackend final : public Backend {
   void EndStep() override;
   absl::Status WaitStep(std::vector<int32_t>& sampled) override;
   absl::Status Finish() override;
+  ScoreCertificates TakeScoreCertificates() override { return std::exchange(certificates_, {}); }
 
   void Embed(WeightId table, TensorView out) override;
   void RmsNorm(TensorView x, WeightId gain, float eps, TensorView out) override;
@@ -99,6 +101,7 @@ class CudaBackend final : public Backend {
     unsigned char* results = nullptr;  // pinned
     size_t results_used = 0;
     std::vector<HostResult> host_results;
+    ScoreCertificates certificates;
     cudaEvent_t done = nullptr;
   };
 
@@ -113,6 +116,9 @@ class CudaBackend final : public Backend {
   const StepTables& Tables();
   Buffer& buffer() { return buffers_[static_cast<size_t>(buffer_)]; }
   void AddPendingScores();
+  void CopyCertificates();
+  // Of a step that was waited for: what it left goes where it belongs.
+  void TakeResults(Buffer& buffer);
   Staging& RoomFor(size_t bytes);
   void* TakeResult(void* host, size_t bytes);
   // Slices [0, this) of the step take the decode kernel.
@@ -151,6 +157,7 @@ class CudaBackend final : public Backend {
   int table_rows_ = 0;  // rows and slices that kernels see: of a recording, its number
   int table_slices_ = 0;
   std::deque<PendingStep> pending_;
+  ScoreCertificates certificates_;
 };
 
 }  // namespace cascade::kernels::cuda

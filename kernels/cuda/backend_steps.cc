@@ -64,9 +64,26 @@ const StepTables& CudaBackend::Tables() {
   return tables_;
 }
 
+void CudaBackend::CopyCertificates() {
+  StrideAttention* attention = prefill_attention_ != nullptr ? prefill_attention_->stride_attention() : nullptr;
+  if (attention == nullptr || !attention->HasCertificates()) return;
+  ScoreCertificates* host = &buffer().certificates;
+  attention->TakeCertificates(*stream_, static_cast<ScoreCertificates*>(TakeResult(host, sizeof(*host))));
+}
+
+void CudaBackend::TakeResults(Buffer& buffer) {
+  for (const HostResult& result : buffer.host_results) std::memcpy(result.host, result.pinned, result.bytes);
+  buffer.host_results.clear();
+  const ScoreCertificates step = std::exchange(buffer.certificates, {});
+  certificates_.heads += step.heads;
+  certificates_.rejected += step.rejected;
+  certificates_.worst = std::max(certificates_.worst, step.worst);
+}
+
 void CudaBackend::EndStep() {
   CASCADE_CHECK(step_open_);
   AddPendingScores();
+  CopyCertificates();
   Buffer& mine = buffer();
   const size_t bytes = static_cast<size_t>(num_samples_) * sizeof(int32_t);
   stream_->CopyToHost("Sample", mine.results + results_bytes() - bytes, sampled_, bytes);
@@ -95,8 +112,7 @@ absl::Status CudaBackend::WaitStep(std::vector<int32_t>& sampled) {
     std::memcpy(sampled.data(), its.results + results_bytes() - sampled.size() * sizeof(int32_t),
                 sampled.size() * sizeof(int32_t));
   }
-  for (const HostResult& result : its.host_results) std::memcpy(result.host, result.pinned, result.bytes);
-  its.host_results.clear();
+  TakeResults(its);
   return absl::OkStatus();
 }
 
@@ -107,9 +123,7 @@ absl::Status CudaBackend::Finish() {
   while (!pending_.empty()) status.Update(WaitStep(ignored));
   stream_->Synchronize("Finish");
   status.Update(stream_->TakeError());
-  for (const HostResult& result : buffer().host_results) {
-    if (status.ok()) std::memcpy(result.host, result.pinned, result.bytes);
-  }
+  if (status.ok()) TakeResults(buffer());
   buffer().host_results.clear();
   buffer().results_used = 0;
   return status;

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/attention_part.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/step_tables.h"
@@ -33,8 +34,9 @@ class StrideAttention {
   // (attention_scores.h). The part has at most as many tiles of rows, over all slices, as scratch.rows have.
   virtual void Attend(Stream& stream, const StepTables& tables, const AttentionPart& part, int layer, void* out) = 0;
 
-  // How far predictions were off since the last call of this function, whose copy ends with the stream's work so far:
-  // `pinned` is written then. Nothing without predictions.
+  // Whether Attend has predicted anything since the last call of TakeCertificates, which copies what there is to know of
+  // it to pinned memory, as part of the stream's work.
+  virtual bool HasCertificates() const = 0;
   virtual void TakeCertificates(Stream& stream, ScoreCertificates* pinned) = 0;
 };
 
@@ -42,7 +44,7 @@ class StrideAttention {
 int64_t StrideAttentionRowBytes(const DeviceTraits& traits, const CacheLayout& layout, const CudaOptions& options);
 
 // scratch_rows: AttentionScratch::rows. RESOURCE_EXHAUSTED when there is no memory; null when there is no such kernel.
-absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(const DeviceTraits& traits, DeviceMemory& memory,
+absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(Stream& stream, DeviceMemory& memory,
                                                                      const CacheLayout& layout,
                                                                      const CudaOptions& options, int scratch_rows);
 

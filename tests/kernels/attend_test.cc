@@ -14,6 +14,11 @@ CacheCase With(CacheCase test_case, ScoreReduction reduction, RopePairs pairs, i
   return test_case;
 }
 
+CacheCase Heavy(CacheCase test_case) {
+  test_case.heavy = true;
+  return test_case;
+}
+
 std::vector<CacheCase> Cases() {
   constexpr auto kMean = ScoreReduction::kMean;
   constexpr auto kMax = ScoreReduction::kMax;
@@ -47,6 +52,9 @@ std::vector<CacheCase> Cases() {
       With(MakeCase("long_stride_max", 16, 3, {96, 96}, 96, 4, DType::kF32), kMax, kHalves),
       With(MakeCase("many_keys", 16, 2, {1200}, 60, 4), kMean, kInterleaved),
       With(MakeCase("big", 64, 3, {160, 96, 64}, 32, 4), kMean, kInterleaved),
+      With(MakeCase("two_tiles", 128, 4, {300, 200}, 100, 4), kMean, kHalves),
+      Heavy(MakeCase("heavy_64", 64, 3, {256, 128}, 64, 4)),
+      Heavy(MakeCase("heavy_128", 128, 4, {250, 130}, 50, 3)),
   };
   // The head sizes that model files may have: multiples of 16 up to 256.
   for (int head_dim = 16; head_dim <= 256; head_dim += 16) {

@@ -120,6 +120,13 @@ std::vector<float> TokenInput(const CacheCase& test_case, int session, int token
   std::vector<float> values(static_cast<size_t>(shape.num_kv_heads) * (kind == 0 ? shape.group : 1) * shape.head_dim);
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = uniform(random) + (kind == 1 && i % shape.head_dim < 4 ? 1.0f : 0.0f);
+    if (!test_case.heavy) continue;
+    if (kind == 1 && token % 53 == 7) values[i] *= 3;
+    const int element = static_cast<int>(i) % shape.head_dim;
+    const int pair = shape.rope.pairs == RopePairs::kInterleaved ? element / 2 : element % (shape.head_dim / 2);
+    if (pair < shape.head_dim * 3 / 8) continue;  // turned much
+    if (kind == 0) values[i] += 1.0f;
+    if (kind == 1 && token < shape.num_sinks) values[i] += 1.5f;
   }
   return values;
 }

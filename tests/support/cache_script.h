@@ -18,6 +18,7 @@ struct CacheCase {
   CacheShape shape;         // ring_slots[0] = window[0] + stride
   int tokens = 100;         // of a session
   int64_t first_index = 0;  // append indices begin here
+  bool heavy = false;       // sinks and few other keys take most of the attention
 };
 
 // A shape of two layers and two KV heads with RoPE theta 10,000. Windows must be at least the stride.

@@ -31,33 +31,35 @@ __global__ void __launch_bounds__(kTileQueries) CertifyKernel(const __grid_const
   const int head = static_cast<int>(threadIdx.x) / a.maps.tile_tokens;
   const int row = a.part.row_begin + static_cast<int>(blockIdx.x) * a.maps.tile_tokens + token;
   const bool valid = head < group && row < min(a.part.row_end, slice.num_rows) && a.tables.live[slice_index] != 0;
-  float weight = 0, mass = 0;
+  const float weight = WeightOf(a.tables, slice, row, valid);
+  float mass = 0;
   bool broken = false;
   if (valid) {
     const int place = static_cast<int>(blockIdx.z) * (a.part.row_end - a.part.row_begin) + row - a.part.row_begin;
-    weight = a.tables.weights[slice.first_row + row];
     mass = a.masses[static_cast<int64_t>(kv_head * group + head) * a.scratch.rows + place];
     broken = !(mass > 1 / kLargestMass && mass < kLargestMass);
     if (broken) mass = 0;
   }
-  const float weights = BlockSum(weight, shared), masses = BlockSum(weight * mass, shared);
+  const float weights = BlockSum(weight, shared), masses = BlockSum(mass, shared);
   const float scale = masses > 0 ? weights / masses : 0.0f;
-  const float off = BlockSum(weight * fabsf(mass * scale - 1.0f), shared);
+  const float off = BlockSum(fabsf(fmaf(mass, scale, -weight)), shared);
   const bool any_broken = BlockSum(broken ? 1.0f : 0.0f, shared) > 0;
   if (threadIdx.x != 0) return;
   const size_t tile = TileIndex(blockIdx.z, blockIdx.x, gridDim.x, kv_head, a.pool.layout.num_kv_heads);
   arguments.scales[tile] = scale / static_cast<float>(group);
-  a.certificates[tile] = any_broken ? kInfinity : weights > 0 ? off / weights : 0.0f;
+  arguments.weights[tile] = weights;
+  a.certificates[tile] = any_broken ? kInfinity : off;
 }
 
-// By a warp: whether the certificates of all the slice's row tiles are within the limit.
-__device__ inline bool WithinLimit(const FoldArguments& arguments, int slice, int tiles, int kv_head) {
-  float most = 0;
-  for (int tile = static_cast<int>(threadIdx.x) % 32; tile < tiles; tile += 32) {
-    most = fmaxf(most, arguments.forward.certificates[TileIndex(slice, tile, tiles, kv_head,
-                                                                arguments.forward.pool.layout.num_kv_heads)]);
+// By one thread of those of a head.
+__device__ inline void Count(ScoreCertificates& totals, float certificate, bool within) {
+  using Counter = unsigned long long;
+  atomicAdd(reinterpret_cast<Counter*>(&totals.heads), Counter{1});
+  if (!within) {
+    atomicAdd(reinterpret_cast<Counter*>(&totals.rejected), Counter{1});
+  } else {
+    atomicMax(reinterpret_cast<int*>(&totals.worst), __float_as_int(certificate));  // not negative: ordered as integers
   }
-  return WarpMax(most) <= arguments.limit;
 }
 
 // Grid [entries / kFoldThreads, KV heads, slices], a thread per key.
@@ -72,11 +74,15 @@ __global__ void __launch_bounds__(kFoldThreads)
   const int slice_index = a.part.first_slice + static_cast<int>(blockIdx.z);
   const StepSlice slice = a.tables.slices[slice_index];
   const int row_end = min(a.part.row_end, slice.num_rows);
-  if (a.tables.live[slice_index] == 0 || row_end <= a.part.row_begin) return;
+  if (a.tables.live[slice_index] == 0 || slice.sinks != 0 || row_end <= a.part.row_begin) return;
   const int used = (row_end - a.part.row_begin + a.maps.tile_tokens - 1) / a.maps.tile_tokens;
   if (threadIdx.x < 32) {
-    const bool all = WithinLimit(arguments, blockIdx.z, tiles, kv_head);
-    if (threadIdx.x == 0) within = all;
+    const float certificate =
+        HeadCertificate(a.certificates, arguments.weights, blockIdx.z, tiles, kv_head, layout.num_kv_heads);
+    if (threadIdx.x == 0) {
+      within = certificate <= arguments.limit;
+      if (blockIdx.x == 0) Count(*arguments.totals, certificate, within);
+    }
   }
   SyncBlock();
   const int entry = static_cast<int>(blockIdx.x * kFoldThreads + threadIdx.x);

@@ -16,7 +16,6 @@ constexpr int kSumStages = 4;
 constexpr int kPanelBytes = kTileKeys * 128;  // 64 columns of keys, values or queries
 constexpr int kFirstTurn = 1;                 // ids of SyncThreads: whose turn it is to multiply
 constexpr float kInfinity = __builtin_huge_valf();
-constexpr float kSampleBits = 4;  // log2 of kSampleStep
 
 template <int kDim>
 struct Shape {
@@ -29,12 +28,19 @@ struct Shape {
 };
 
 // What a stage of keys holds.
-struct StagedTile {
-  int segment;  // -1: the walk is over
+struct alignas(8) StagedTile {
   int first_slot;
-  int query_buffer;
-  bool masked;   // not all of the tile's rows see all of its keys
-  bool sampled;  // its keys are kSampleStep slots apart
+  int bits;  // -1: the walk is over
+
+  // masked: not all of the tile's rows see all of its keys. sampled: its keys are sample_step slots apart.
+  __device__ static StagedTile Make(int segment, int first_slot, int query_buffer, bool masked, bool sampled) {
+    return {first_slot, segment << 3 | query_buffer << 2 | static_cast<int>(masked) << 1 | static_cast<int>(sampled)};
+  }
+  __device__ bool end() const { return bits < 0; }
+  __device__ int segment() const { return bits >> 3; }
+  __device__ int query_buffer() const { return bits >> 2 & 1; }
+  __device__ bool masked() const { return (bits & 2) != 0; }
+  __device__ bool sampled() const { return (bits & 1) != 0; }
 };
 
 template <int kStages>
@@ -54,29 +60,30 @@ struct Block {
   int least[kMaxSegments], most[kMaxSegments];  // limits of the tile's first and last row
 };
 
-// By one thread: brings tiles of queries, keys and values in the order in which they are multiplied.
+// By one thread each: bring tiles of queries and keys, and of values, in the order in which they are multiplied.
 template <int kDim, bool kPredict>
-class Producer {
+class KeyProducer {
   using S = Shape<kDim>;
 
  public:
-  __device__ Producer(const ForwardArguments& a, const Block& block, Control<S::kStages>& control, unsigned char* shared,
-                      int place, int kv_head, int cache_block)
+  __device__ KeyProducer(const ForwardArguments& a, const Block& block, Control<S::kStages>& control,
+                         unsigned char* shared, int place, int kv_head, int cache_block)
       : a_(a), block_(block), control_(control), shared_(shared), place_(place), kv_head_(kv_head),
         cache_block_(cache_block) {}
 
   __device__ void Run() {
     const CacheLayout& layout = a_.pool.layout;
     if constexpr (kPredict) {
+      const int step = a_.maps.sample_step;
       for (int s = 0; s < layout.num_segments; ++s) {
         const SeenSegment& seen = block_.segments[s];
         const int recent = RecentPlace(seen, s, block_.least[s]);
-        for (int tile = -1; (tile = NextTile<kTileKeys * kSampleStep>(seen, tile + 1, recent)) >= 0;) {
-          const int first = tile * kTileKeys * kSampleStep;
-          Bring<true>(s, first + a_.sample_phase, !seen.AllBelow(first, first + kTileKeys * kSampleStep, recent));
+        for (int tile = -1; (tile = NextTile(seen, kTileKeys * step, tile + 1, recent)) >= 0;) {
+          const int first = tile * kTileKeys * step;
+          Bring<true>(s, first + a_.sample_phase, !seen.AllBelow(first, first + kTileKeys * step, recent));
         }
         const SeenSegment rest = From(seen, recent);
-        for (int tile = -1; (tile = NextTile<kTileKeys>(rest, tile + 1, block_.most[s] - recent)) >= 0;) {
+        for (int tile = -1; (tile = NextTile(rest, kTileKeys, tile + 1, block_.most[s] - recent)) >= 0;) {
           Bring<false>(s, tile * kTileKeys, true);
         }
       }
@@ -84,17 +91,9 @@ class Producer {
     }
     for (int s = 0; s < layout.num_segments; ++s) {
       const SeenSegment& seen = block_.segments[s];
-      for (int tile = -1; (tile = NextTile<kTileKeys>(seen, tile + 1, block_.most[s])) >= 0;) {
+      for (int tile = -1; (tile = NextTile(seen, kTileKeys, tile + 1, block_.most[s])) >= 0;) {
         const int first = tile * kTileKeys;
         Bring<false>(s, first, !seen.AllBelow(first, first + kTileKeys, block_.least[s]));
-        control_.value_empty[value_.stage].Wait(value_.parity ^ 1);
-        control_.value_full[value_.stage].ArriveExpecting(S::kTileBytes);
-        unsigned char* to = shared_ + (2 + S::kStages + value_.stage) * S::kTileBytes;
-        for (int panel = 0; panel < S::kPanels; ++panel) {
-          CopyBox4(to + panel * kPanelBytes, &a_.maps.cache, control_.value_full[value_.stage], panel * 64,
-                   seen.first_entry + first, 1, cache_block_);
-        }
-        value_.Advance();
       }
     }
     End();
@@ -116,14 +115,14 @@ class Producer {
       }
     }
     control_.key_empty[key_.stage].Wait(key_.parity ^ 1);
-    control_.tiles[key_.stage] = {segment, first_slot, query_.stage, masked, kSampled};
+    control_.tiles[key_.stage] = StagedTile::Make(segment, first_slot, query_.stage, masked, kSampled);
     control_.key_full[key_.stage].ArriveExpecting(S::kTileBytes);
     unsigned char* to = shared_ + (2 + key_.stage) * S::kTileBytes;
     const int entry = block_.segments[segment].first_entry + first_slot;
     for (int panel = 0; panel < S::kPanels; ++panel) {
       if constexpr (kSampled) {
         CopyBox5(to + panel * kPanelBytes, &a_.maps.samples, control_.key_full[key_.stage], panel * 64,
-                 entry % kSampleStep, entry / kSampleStep, 0, cache_block_);
+                 entry % a_.maps.sample_step, entry / a_.maps.sample_step, 0, cache_block_);
       } else {
         CopyBox4(to + panel * kPanelBytes, &a_.maps.cache, control_.key_full[key_.stage], panel * 64, entry, 0,
                  cache_block_);
@@ -133,7 +132,7 @@ class Producer {
   }
   __device__ void End() {
     control_.key_empty[key_.stage].Wait(key_.parity ^ 1);
-    control_.tiles[key_.stage].segment = -1;
+    control_.tiles[key_.stage] = {0, -1};
     control_.key_full[key_.stage].Arrive();
     key_.Advance();
   }
@@ -145,8 +144,27 @@ class Producer {
   const int place_, kv_head_, cache_block_;
   int segment_ = -1;
   Place<2> query_ = {1, 1};  // advances to the first place
-  Place<S::kStages> key_, value_;
+  Place<S::kStages> key_;
 };
+
+template <int kDim>
+__device__ void BringValues(const ForwardArguments& a, const Block& block, Control<Shape<kDim>::kStages>& control,
+                            unsigned char* shared, int cache_block) {
+  using S = Shape<kDim>;
+  Place<S::kStages> value;
+  for (int s = 0; s < a.pool.layout.num_segments; ++s) {
+    const SeenSegment& seen = block.segments[s];
+    for (int tile = -1; (tile = NextTile(seen, kTileKeys, tile + 1, block.most[s])) >= 0; value.Advance()) {
+      control.value_empty[value.stage].Wait(value.parity ^ 1);
+      control.value_full[value.stage].ArriveExpecting(S::kTileBytes);
+      unsigned char* to = shared + (2 + S::kStages + value.stage) * S::kTileBytes;
+      for (int panel = 0; panel < S::kPanels; ++panel) {
+        CopyBox4(to + panel * kPanelBytes, &a.maps.cache, control.value_full[value.stage], panel * 64,
+                 seen.first_entry + tile * kTileKeys, 1, cache_block);
+      }
+    }
+  }
+}
 
 // By one warp: adds up what the multiplying warps leave of each tile's column sums.
 template <int kDim>
@@ -168,36 +186,22 @@ __device__ void AddColumnSums(const Block& block, Control<Shape<kDim>::kStages>&
     }
     SyncWarp();
     if (lane == 0) control.sums_empty[place.stage].Arrive();
-    // As FoldColumns leaves them: columns 16 g + 2 t + {0, 1} and 8 further on.
-    const int column = lane / 4 * 16 + lane % 4 * 2;
+    // As Softmax leaves them: one column of each 32.
+    const int column = lane / 4 % 2 * 16 + lane / 8 % 2 * 8 + lane % 4 * 2 + lane / 16;
     float* out = to + seen.first_entry + first_slot + column;
-    if (first_slot + column < seen.slots) *reinterpret_cast<float2*>(out) = make_float2(total.x, total.y);
-    if (first_slot + column + 8 < seen.slots) *reinterpret_cast<float2*>(out + 8) = make_float2(total.z, total.w);
+    const float sums[4] = {total.x, total.y, total.z, total.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (first_slot + i * 32 + column < seen.slots) out[i * 32] = sums[i];
+    }
   }
 }
 
-// By a warp: sums[2 j + c] of columns 8 j + 2 t + c over the lanes of the same t. A lane keeps those of index
-// 4 g .. 4 g + 3.
-__device__ inline float4 FoldColumns(const float (&sums)[32]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  float half[16], quarter[8], eighth[4];
-  const bool a = (lane & 16) != 0, b = (lane & 8) != 0, c = (lane & 4) != 0;
-#pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const float give = a ? sums[i] : sums[16 + i], keep = a ? sums[16 + i] : sums[i];
-    half[i] = keep + ShuffleXor(give, 16);
-  }
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float give = b ? half[i] : half[8 + i], keep = b ? half[8 + i] : half[i];
-    quarter[i] = keep + ShuffleXor(give, 8);
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float give = c ? quarter[i] : quarter[4 + i], keep = c ? quarter[4 + i] : quarter[i];
-    eighth[i] = keep + ShuffleXor(give, 4);
-  }
-  return make_float4(eighth[0], eighth[1], eighth[2], eighth[3]);
+// One half of an exchange between lanes that differ in one bit of their number: the sum over both of `low` in the lane
+// without it, of `high` in the one with it.
+__device__ inline float Fold(float low, float high, int bit) {
+  const bool upper = (static_cast<int>(threadIdx.x) & bit) != 0;
+  return (upper ? high : low) + ShuffleXor(upper ? low : high, bit);
 }
 
 // One of the two warpgroups that multiply: 64 rows of the tile. A lane has rows g and g + 8 of its warp's 16.
@@ -210,7 +214,8 @@ class Multiplier {
                         unsigned char* shared, const StepSlice& slice, int first_row, int num_rows, int place,
                         int kv_head)
       : a_(a), block_(block), control_(control), shared_(shared), slice_(slice), place_(place), kv_head_(kv_head),
-        group_(static_cast<int>(threadIdx.x) / 128 - 1) {
+        group_(static_cast<int>(threadIdx.x) / 128 - 1), first_tile_(RowsOperand(shared)),
+        first_values_(ColumnsOperand(shared + (2 + S::kStages) * S::kTileBytes, kPanelBytes)) {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -222,7 +227,6 @@ class Multiplier {
       row_[half] = first_row + token;
       reference_[half] = -kInfinity;
       sum_[half] = 0;
-      weight_[half] = kPredict && valid_[half] ? a.tables.weights[slice.first_row + row_[half]] : 0.0f;
     }
 #pragma unroll
     for (float& x : out_) x = 0;
@@ -243,7 +247,9 @@ class Multiplier {
     ReleaseKeys();
     Softmax(s, tile);
     PackAll(s, p);
-    for (tile = NextTileOfKeys(); tile.segment >= 0; tile = NextTileOfKeys()) {
+    StagedTile next = NextTileOfKeys();
+    while (!next.end()) {
+      tile = next;
       control_.value_full[value_.stage].Wait(value_.parity);
       MyTurn();
       Logits(s, tile);
@@ -264,6 +270,7 @@ class Multiplier {
         }
       }
       PackAll(s, p);
+      next = NextTileOfKeys();
     }
     control_.value_full[value_.stage].Wait(value_.parity);
     Values(p);
@@ -283,10 +290,9 @@ class Multiplier {
   __device__ StagedTile NextTileOfKeys() {
     control_.key_full[key_.stage].Wait(key_.parity);
     const StagedTile tile = control_.tiles[key_.stage];
-    if (tile.segment < 0) return tile;
-    if (tile.segment != segment_) {
+    if (!tile.end() && tile.segment() != segment_) {
       if (segment_ >= 0) ReleaseQueries();
-      segment_ = tile.segment;
+      segment_ = tile.segment();
       query_.Advance();
       control_.query_full[query_.stage].Wait(query_.parity);
     }
@@ -308,28 +314,28 @@ class Multiplier {
   }
 
   __device__ void Logits(float (&s)[64], const StagedTile& tile) {
-    const unsigned char* queries = shared_ + tile.query_buffer * S::kTileBytes + group_ * 64 * 128;
-    const unsigned char* keys = shared_ + (2 + key_.stage) * S::kTileBytes;
+    const Operand queries = Further(first_tile_, tile.query_buffer() * S::kTileBytes + group_ * 64 * 128);
+    const Operand keys = Further(first_tile_, (2 + key_.stage) * S::kTileBytes);
     StartProducts();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       const int offset = step / 4 * kPanelBytes + step % 4 * 32;
-      Multiply128(s, RowsOperand(queries + offset), RowsOperand(keys + offset), step > 0);
+      Multiply128(s, Further(queries, offset), Further(keys, offset), step > 0);
     }
     EndProducts();
   }
   __device__ void Values(const uint32_t (&p)[8][4]) {
-    const unsigned char* values = shared_ + (2 + S::kStages + value_.stage) * S::kTileBytes;
+    const Operand values = Further(first_values_, value_.stage * S::kTileBytes);
     StartProducts();
 #pragma unroll
-    for (int step = 0; step < 8; ++step) AddValues(out_, p[step], ColumnsOperand(values + step * 2048, kPanelBytes), 1);
+    for (int step = 0; step < 8; ++step) AddValues(out_, p[step], Further(values, step * 2048), 1);
     EndProducts();
   }
 
   // Takes away what a row does not see: -infinity.
   __device__ void Mask(float (&s)[64], const StagedTile& tile, int begin, const int (&limits)[2]) {
-    const SeenSegment& seen = block_.segments[tile.segment];
-    const int step = tile.sampled ? kSampleStep : 1;
+    const SeenSegment& seen = block_.segments[tile.segment()];
+    const int step = tile.sampled() ? a_.maps.sample_step : 1;
     const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
     for (int i = 0; i < 32; ++i) {
@@ -361,10 +367,11 @@ class Multiplier {
     return Ballot(raised) != 0;
   }
 
-  // s becomes 2^(s - reference); sums of rows, and of columns.
+  // s becomes 2^(s - reference); sums of rows, and of columns, which are left to AddColumnSums. Returns whether the
+  // references have changed.
   __device__ bool Softmax(float (&s)[64], const StagedTile& tile) {
-    if (tile.masked) {
-      const SeenSegment& seen = block_.segments[tile.segment];
+    if (tile.masked()) {
+      const SeenSegment& seen = block_.segments[tile.segment()];
       const int limits[2] = {seen.Limit(row_[0]), seen.Limit(row_[1])};
       Mask(s, tile, 0, limits);
     }
@@ -372,14 +379,22 @@ class Multiplier {
     float used[2] = {reference_[0], reference_[1]};
     if constexpr (!kPredict) raised = RaiseReferences(s, used);
     float sums[2][2] = {};
+    float columns[4];
+    // Exponentials are slow, exchanges between lanes late: written so that they alternate.
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
+    for (int i = 0; i < 4; ++i) {
+      float folded[4];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float& x = s[i / 2 * 4 + half * 2 + i % 2];
-        x = Exp2(x - used[half]);
-        sums[half][i % 2] += x;
+      for (int j = 0; j < 4; ++j) {
+        float(&x)[4] = reinterpret_cast<float(&)[4]>(s[(i * 4 + j) * 4]);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          x[k] = Exp2(x[k] - used[k / 2]);
+          sums[k / 2][k % 2] += x[k];
+        }
+        if constexpr (kPredict) folded[j] = Fold(x[0] + x[2], x[1] + x[3], 16);
       }
+      if constexpr (kPredict) columns[i] = Fold(Fold(folded[0], folded[1], 8), Fold(folded[2], folded[3], 8), 4);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -387,25 +402,19 @@ class Multiplier {
       sum_[half] = kPredict ? sum_[half] + sum : fmaf(sum_[half], factor_[half], sum);
     }
     if constexpr (kPredict) {
-      if (tile.segment > 0) LeaveColumnSums(s, tile);
+      if (tile.segment() > 0) LeaveColumnSums(columns, tile);
     }
     return raised;
   }
 
-  __device__ void LeaveColumnSums(const float (&s)[64], const StagedTile& tile) {
-    float columns[32];
-#pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      const int at = i / 2 * 4 + i % 2;
-      columns[i] = fmaf(s[at], weight_[0], s[at + 2] * weight_[1]);
-    }
-    const float4 folded = FoldColumns(columns);
+  __device__ void LeaveColumnSums(const float (&columns)[4], const StagedTile& tile) {
     const int warp = static_cast<int>(threadIdx.x) / 32 - 4, lane = static_cast<int>(threadIdx.x) % 32;
     control_.sums_empty[sums_.stage].Wait(sums_.parity ^ 1);
-    reinterpret_cast<float4*>(shared_ + S::kSumsAt + sums_.stage * S::kSumBytes)[warp * 32 + lane] = folded;
+    reinterpret_cast<float4*>(shared_ + S::kSumsAt + sums_.stage * S::kSumBytes)[warp * 32 + lane] =
+        make_float4(columns[0], columns[1], columns[2], columns[3]);
     if (warp == 0 && lane == 0) {
       control_.sum_slots[sums_.stage] = tile.first_slot;
-      control_.sum_segment[sums_.stage] = tile.segment;
+      control_.sum_segment[sums_.stage] = tile.segment();
     }
     Release(control_.sums_full[sums_.stage]);
     sums_.Advance();
@@ -417,25 +426,26 @@ class Multiplier {
   }
 
   // The references: log2 of each row's sum, exactly over sinks and the most recent keys, elsewhere from every
-  // kSampleStep-th key.
+  // sample_step-th key.
   __device__ void Predict() {
     float s[64];
-    for (StagedTile tile = NextTileOfKeys(); tile.segment >= 0; tile = NextTileOfKeys()) {
+    for (StagedTile tile = NextTileOfKeys(); !tile.end(); tile = NextTileOfKeys()) {
       MyTurn();
       Logits(s, tile);
       OthersTurn();
       WaitProducts<0>();
       Pin(s);
       ReleaseKeys();
-      if (tile.masked) {
-        const SeenSegment& seen = block_.segments[tile.segment];
-        const int recent = RecentPlace(seen, tile.segment, block_.least[tile.segment]);
-        const int limits[2] = {tile.sampled ? recent : seen.Limit(row_[0]), tile.sampled ? recent : seen.Limit(row_[1])};
-        Mask(s, tile, tile.sampled ? 0 : recent, limits);
+      if (tile.masked()) {
+        const SeenSegment& seen = block_.segments[tile.segment()];
+        const int recent = RecentPlace(seen, tile.segment(), block_.least[tile.segment()]);
+        const int limits[2] = {tile.sampled() ? recent : seen.Limit(row_[0]),
+                               tile.sampled() ? recent : seen.Limit(row_[1])};
+        Mask(s, tile, tile.sampled() ? 0 : recent, limits);
       }
       float used[2];
       RaiseReferences(s, used);
-      const float times = tile.sampled ? static_cast<float>(kSampleStep) : 1.0f;
+      const float times = tile.sampled() ? static_cast<float>(a_.maps.sample_step) : 1.0f;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float sum = 0;
@@ -450,7 +460,9 @@ class Multiplier {
       float sum = sum_[half];
       sum += ShuffleXor(sum, 1);
       sum += ShuffleXor(sum, 2);
-      reference_[half] = valid_[half] && sum > 0 ? reference_[half] + log2f(sum) : kInfinity;
+      // A row's weight is a factor of its probabilities, which falls out of its outputs: column sums need no products.
+      const float weight = WeightOf(a_.tables, slice_, row_[half], valid_[half]);
+      reference_[half] = weight > 0 && sum > 0 ? reference_[half] + log2f(sum) - log2f(weight) : kInfinity;
       sum_[half] = 0;
     }
   }
@@ -496,9 +508,9 @@ class Multiplier {
   unsigned char* const shared_;
   const StepSlice& slice_;
   const int place_, kv_head_, group_;
+  const Operand first_tile_, first_values_;
   bool valid_[2];
   int token_[2], head_[2], row_[2];
-  float weight_[2];
   float reference_[2];  // p = 2^(logit - reference)
   float sum_[2];        // of the lane's p
   float factor_[2];     // of what was summed with the reference before
@@ -569,8 +581,10 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (warp < 4) {
     GiveRegisters<40>();
     if (thread == 0) {
-      Producer<kDim, kPredict>(a, block, control, shared, place, kv_head, cache_block).Run();
-    } else if (kPredict && warp == 1) {
+      KeyProducer<kDim, kPredict>(a, block, control, shared, place, kv_head, cache_block).Run();
+    } else if (thread == 32) {
+      BringValues<kDim>(a, block, control, shared, cache_block);
+    } else if (kPredict && warp == 2) {
       AddColumnSums<kDim>(block, control, shared, a.column_sums + tile_index * layout.entries);
     }
   } else {

@@ -17,12 +17,12 @@ struct ForwardArguments {
   AttentionPart part;
   AttentionScratch scratch;
   int layer;
-  int sample_phase;  // 0 .. kSampleStep - 1: which keys are sampled
+  int sample_phase;  // 0 .. sample_step - 1: which keys are sampled
   void* out;         // [rows of the step, heads * head_dim]
   // Of a prediction; [slices of the part][row tiles][KV heads] each.
   float* column_sums;   // [..][entries]: sum over the tile's queries of weight * p / (what was predicted)
-  float* masses;        // [heads][rows], as scratch.lse: a row's sum over what was predicted; 1 is right
-  float* certificates;  // how far off the tile's predictions are (attention_scores.h); infinity: its outputs are wrong
+  float* masses;        // [heads][rows], as scratch.lse: weight * a row's sum / what was predicted
+  float* certificates;  // attention credited on behalf of the wrong row (attention_scores.h); infinity: outputs are wrong
 };
 
 enum class ForwardMode {

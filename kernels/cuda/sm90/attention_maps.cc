@@ -56,10 +56,12 @@ absl::StatusOr<AttentionMaps> MakeAttentionMaps(const CachePool& pool, const Att
   const Encode encode = FindEncode();
   if (encode == nullptr) return absl::UnimplementedError("the driver has no tensor copies");
   const CacheLayout& layout = pool.layout;
-  CASCADE_CHECK(layout.entries % kSampleStep == 0 && layout.group <= kTileQueries && pool.num_slots > 0);
+  const auto step = static_cast<uint64_t>(SampleStep(layout.entries));
+  CASCADE_CHECK(layout.entries % step == 0 && layout.group <= kTileQueries && pool.num_slots > 0);
   AttentionMaps maps;
   maps.tile_tokens = kTileQueries / layout.group;
   maps.query_rows = maps.tile_tokens * layout.group;
+  maps.sample_step = static_cast<int>(step);
   const auto columns = static_cast<uint64_t>(layout.row_elements), row_bytes = 2 * columns;
   const auto entries = static_cast<uint64_t>(layout.entries);
   const auto blocks = static_cast<uint64_t>(pool.num_slots) * layout.num_layers * layout.num_kv_heads;
@@ -70,7 +72,7 @@ absl::StatusOr<AttentionMaps> MakeAttentionMaps(const CachePool& pool, const Att
   const bool made =
       MakeMap(encode, pool.memory, {panel, {entries, row_bytes, kTileKeys}, kinds, all}, maps.cache) &&
       MakeMap(encode, pool.memory,
-              {panel, {kSampleStep, row_bytes, 1}, {entries / kSampleStep, kSampleStep * row_bytes, kTileKeys}, kinds, all},
+              {panel, {step, row_bytes, 1}, {entries / step, step * row_bytes, kTileKeys}, kinds, all},
               maps.samples) &&
       MakeMap(encode, scratch.queries, {panel, {rows, row_bytes, box_rows}, {heads, rows * row_bytes, group}},
               maps.queries) &&

@@ -172,11 +172,11 @@ class Multiplier {
   // Starts the products with the next tile of queries.
   __device__ void Multiply(float (&s)[64]) {
     control_.full[next_.stage].Wait(next_.parity);
-    const unsigned char* queries = shared_ + (1 + next_.stage) * S::kTileBytes;
+    const Operand queries = RowsOperand(shared_ + (1 + next_.stage) * S::kTileBytes);
     StartProducts();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
-      Multiply128(s, keys_[step], RowsOperand(queries + step / 4 * kPanelBytes + step % 4 * 32), step > 0);
+      Multiply128(s, keys_[step], Further(queries, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
     }
     EndProducts();
     next_.Advance();
@@ -224,16 +224,6 @@ class Multiplier {
   Place<kStages> next_, done_;
 };
 
-// By a warp: whether LaunchFold has added the head's scores.
-__device__ bool IsFolded(const FoldArguments& arguments, int tiles, int kv_head) {
-  float most = 0;
-  for (int tile = static_cast<int>(threadIdx.x) % 32; tile < tiles; tile += 32) {
-    most = fmaxf(most, arguments.forward.certificates[TileIndex(blockIdx.z, tile, tiles, kv_head,
-                                                                arguments.forward.pool.layout.num_kv_heads)]);
-  }
-  return WarpMax(most) <= arguments.limit;
-}
-
 // Grid [key tiles of all rings, KV heads, slices]: keys are stationary, so that nothing is added across blocks. Key
 // tiles come first in the grid: blocks that run together read the same queries.
 template <int kDim>
@@ -279,7 +269,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       first = min(first, ShuffleXor(first, mask));
       last = max(last, ShuffleXor(last, mask));
     }
-    const bool done = only_rejected && IsFolded(arguments, row_tiles, kv_head);
+    const bool done = only_rejected && HeadCertificate(a.certificates, arguments.weights, blockIdx.z, row_tiles, kv_head,
+                                                        layout.num_kv_heads) <= arguments.limit;
     if (lane == 0) {
       idle = done || first == kNever;
       work = {.seen = seen,

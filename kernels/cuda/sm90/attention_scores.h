@@ -1,17 +1,20 @@
 // The attention scores of LaunchForward's rows (cache.md, section 3), mean reduction.
 #pragma once
 
+#include "kernels/backend.h"
 #include "kernels/cuda/sm90/attention_forward.h"
 
 namespace cascade::kernels::cuda::sm90 {
 
-// From a prediction's column sums. The certificate of a row tile is the share of its attention that its predictions
-// would credit to the wrong queries' keys: the mean, by weight, of |mass * scale - 1|, with the tile's one scale that
-// makes its sums right.
+// From a prediction's column sums. Of a row tile all are scaled by one number, which makes their total right; what is
+// then credited on behalf of the wrong rows is the sum over rows of |mass * scale - weight|. The certificate of a
+// (slice, KV head) is its share over all tiles: the head's scores together are off by no more.
 struct FoldArguments {
   ForwardArguments forward;
-  float* scales;  // [slices][row tiles][KV heads]
+  float* scales;   // [slices][row tiles][KV heads]
+  float* weights;  // the same: sums of the tile's rows' weights
   float limit;    // heads of a slice with a larger certificate are left to LaunchExactScores
+  ScoreCertificates* totals;  // LaunchFold adds to it
 };
 // Certificates and scales from masses.
 void LaunchCertify(Stream& stream, const FoldArguments& arguments);

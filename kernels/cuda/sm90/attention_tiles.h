@@ -16,15 +16,28 @@ __device__ inline size_t TileIndex(int slice, int tile, int tiles, int kv_head, 
   return (static_cast<size_t>(slice) * tiles + tile) * kv_heads + kv_head;
 }
 
+// By a warp: the certificate of a (slice, KV head), from those of its row tiles, which are infinite or the attention that
+// went wrong, and from how much there was of it.
+__device__ inline float HeadCertificate(const float* certificates, const float* weights, int slice, int tiles,
+                                        int kv_head, int kv_heads) {
+  float wrong = 0, all = 0;
+  for (int tile = static_cast<int>(threadIdx.x) % 32; tile < tiles; tile += 32) {
+    const size_t at = TileIndex(slice, tile, tiles, kv_head, kv_heads);
+    wrong += certificates[at];
+    all += weights[at];
+  }
+  wrong = WarpSum(wrong), all = WarpSum(all);
+  return all > 0 ? wrong / all : 0.0f;
+}
+
 // The next of a segment's tiles of so many slots that holds places below `limit`, from `tile` on; -1: none.
-template <int kSlots>
-__device__ int NextTile(const SeenSegment& segment, int tile, int limit) {
+__device__ inline int NextTile(const SeenSegment& segment, int slots, int tile, int limit) {
   if (limit <= 0) return -1;
   const int end = segment.first_slot + limit;
   const int wrapped_end = end - segment.slots;  // of the part that begins at slot 0
-  if (tile * kSlots < wrapped_end) return tile;
-  tile = max(tile, segment.first_slot / kSlots);
-  return tile * kSlots < min(end, segment.slots) ? tile : -1;
+  if (tile * slots < wrapped_end) return tile;
+  tile = max(tile, segment.first_slot / slots);
+  return tile * slots < min(end, segment.slots) ? tile : -1;
 }
 
 // The first place of a segment whose keys are all counted in the prediction; those before it are sampled. least: what
@@ -32,6 +45,11 @@ __device__ int NextTile(const SeenSegment& segment, int tile, int limit) {
 __device__ inline int RecentPlace(const SeenSegment& seen, int segment, int least) {
   if (segment == 0) return 0;
   return seen.grows ? max(least - kRecentKeys, 0) : seen.count;
+}
+
+// A row's weight in scores, 1 where there are none. Predictions are for weights that are not tiny.
+__device__ inline float WeightOf(const StepTables& tables, const StepSlice& slice, int row, bool valid) {
+  return !valid ? 0.0f : slice.sinks != 0 ? 1.0f : tables.weights[slice.first_row + row];
 }
 
 // The segment without its first `place` places.

@@ -101,19 +101,20 @@ __device__ inline void ArriveThreads(int id, int count) {
 }
 
 // Where an operand of a product lies in shared memory, as tensor copies with 128-byte swizzling leave it: panels of 64
-// columns; in a panel rows of 128 bytes. Panels are 1,024-byte aligned.
-//
-// Columns are what is summed over (both operands of q k): `at` is the panel's row 0, plus 32 bytes per 16 columns.
-__device__ inline uint64_t RowsOperand(const void* at) {
-  constexpr uint64_t kShape = uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 16;
-  return kShape | (SharedAddress(at) & 0x3FFFF) >> 4;
+// columns; in a panel rows of 128 bytes. Panels are 1,024-byte aligned. An operand is the lower half of the matrix
+// descriptor; the upper one, kOperandShape, is the same for all.
+inline constexpr uint32_t kOperandShape = 1u << 30 | 1024 >> 4;  // 128-byte swizzling; 8 rows are 1,024 bytes
+using Operand = uint32_t;
+
+// Columns are what is summed over (both operands of q k): `at` is the panel's row 0.
+__device__ inline Operand RowsOperand(const void* at) { return 1u << 16 | (SharedAddress(at) & 0x3FFFF) >> 4; }
+// Rows are what is summed over (the values): `at` is the first panel's row 0; the next 64 columns are panel_bytes
+// further on.
+__device__ inline Operand ColumnsOperand(const void* at, int panel_bytes) {
+  return static_cast<uint32_t>(panel_bytes >> 4) << 16 | (SharedAddress(at) & 0x3FFFF) >> 4;
 }
-// Rows are what is summed over (the values): `at` is the first panel's row 0, plus 2,048 bytes per 16 rows; the next 64
-// columns are panel_bytes further on.
-__device__ inline uint64_t ColumnsOperand(const void* at, int panel_bytes) {
-  constexpr uint64_t kShape = uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32;
-  return kShape | static_cast<uint64_t>(panel_bytes >> 4) << 16 | (SharedAddress(at) & 0x3FFFF) >> 4;
-}
+// The same, `bytes` further on: 32 per 16 columns of a panel, 128 per row.
+__device__ inline Operand Further(Operand operand, int bytes) { return operand + static_cast<uint32_t>(bytes >> 4); }
 
 // Products by a warpgroup; asynchronous. StartProducts before the first one after registers of an operand or a sum were
 // written; EndProducts closes a group; WaitProducts<n> waits for all but the newest n groups: until then neither
@@ -144,17 +145,20 @@ __device__ inline void Pin(uint32_t (&registers)[n][4]) {
 // registers as in MultiplyAdd (device.h).
 
 // b: 128 rows of what is summed over by columns.
-__device__ inline void Multiply128(float (&c)[64], uint64_t a, uint64_t b, int accumulate) {
+__device__ inline void Multiply128(float (&c)[64], Operand a, Operand b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
+      ".reg .b64 a, b;\n"
+      "mov.b64 a, {%64, %67};\n"
+      "mov.b64 b, {%65, %67};\n"
       "setp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n"
+      "a, b, p, 1, 1, 0, 0;\n"
       "}\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
         "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
@@ -164,21 +168,23 @@ __device__ inline void Multiply128(float (&c)[64], uint64_t a, uint64_t b, int a
         "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]),
         "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
         "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-      : "l"(a), "l"(b), "r"(accumulate));
+      : "r"(a), "r"(b), "r"(accumulate), "n"(kOperandShape));
 }
 
 // The same with a in registers.
-__device__ inline void Multiply128(float (&c)[64], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+__device__ inline void Multiply128(float (&c)[64], const uint32_t (&a)[4], Operand b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
+      ".reg .b64 b;\n"
+      "mov.b64 b, {%68, %70};\n"
       "setp.ne.b32 p, %69, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n"
+      "{%64, %65, %66, %67}, b, p, 1, 1, 0;\n"
       "}\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
         "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
@@ -188,21 +194,23 @@ __device__ inline void Multiply128(float (&c)[64], const uint32_t (&a)[4], uint6
         "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]),
         "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
         "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(accumulate), "n"(kOperandShape));
 }
 
 // b: 16 rows of 128 values, which are summed over.
-__device__ inline void AddValues(float (&c)[64], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+__device__ inline void AddValues(float (&c)[64], const uint32_t (&a)[4], Operand b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
+      ".reg .b64 b;\n"
+      "mov.b64 b, {%68, %70};\n"
       "setp.ne.b32 p, %69, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "{%64, %65, %66, %67}, %68, p, 1, 1, 1;\n"
+      "{%64, %65, %66, %67}, b, p, 1, 1, 1;\n"
       "}\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
         "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
@@ -212,25 +220,27 @@ __device__ inline void AddValues(float (&c)[64], const uint32_t (&a)[4], uint64_
         "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]),
         "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]),
         "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(accumulate), "n"(kOperandShape));
 }
 
 // b: 16 rows of 64 values.
-__device__ inline void AddValues(float (&c)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+__device__ inline void AddValues(float (&c)[32], const uint32_t (&a)[4], Operand b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
+      ".reg .b64 b;\n"
+      "mov.b64 b, {%36, %38};\n"
       "setp.ne.b32 p, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, p, 1, 1, 1;\n"
+      "{%32, %33, %34, %35}, b, p, 1, 1, 1;\n"
       "}\n"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
         "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
         "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]),
         "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(accumulate), "n"(kOperandShape));
 }
 
 }  // namespace cascade::kernels::cuda::sm90

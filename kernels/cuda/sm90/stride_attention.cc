@@ -14,18 +14,26 @@ namespace {
 
 static_assert(kTileQueries == 128, "RowsOfTile");
 
+// Rows' weights are factors of probabilities on their way through bfloat16 and float32.
+constexpr float kLeastWeight = 0x1p-10f;
+
 bool Suits(const DeviceTraits& traits, const CacheLayout& layout, const CudaOptions& options) {
   return traits.capability == 90 && !options.deterministic && !layout.max_reduction && layout.row_elements <= 128;
 }
 
+bool Predicts(const CacheLayout& layout, const CudaOptions& options) {
+  return options.score_kernel != ScoreKernel::kExact && layout.stride_decay >= kLeastWeight;
+}
+
 class HopperAttention final : public StrideAttention {
  public:
-  HopperAttention(const CacheLayout& layout, const CudaOptions& options) : options_(options) {
+  HopperAttention(const CacheLayout& layout, const CudaOptions& options)
+      : options_(options), predicts_(Predicts(layout, options)) {
     arguments_.forward.pool.layout = layout;
     arguments_.limit = options.certificate_limit;
   }
 
-  absl::Status Allocate(DeviceMemory& memory, int scratch_rows) {
+  absl::Status Allocate(Stream& stream, DeviceMemory& memory, int scratch_rows) {
     absl::Status status;
     const auto take = [&](size_t count, float*& member) {
       if (!status.ok()) return;
@@ -36,13 +44,19 @@ class HopperAttention final : public StrideAttention {
         status = made.status();
       }
     };
-    if (options_.score_kernel == ScoreKernel::kExact) return status;
+    if (!predicts_) return status;
     const CacheLayout& layout = arguments_.forward.pool.layout;
     const size_t tiles = static_cast<size_t>(RowTiles(layout, scratch_rows)) * layout.num_kv_heads;
     take(tiles * layout.entries, arguments_.forward.column_sums);
     take(static_cast<size_t>(scratch_rows) * layout.num_kv_heads * layout.group, arguments_.forward.masses);
     take(tiles, arguments_.forward.certificates);
     take(tiles, arguments_.scales);
+    take(tiles, arguments_.weights);
+    if (!status.ok()) return status;
+    absl::StatusOr<ScoreCertificates*> totals = memory.AllocateArray<ScoreCertificates>("attention scores", 1);
+    if (!totals.ok()) return totals.status();
+    arguments_.totals = *totals;
+    stream.Fill("attention scores", *totals, 0, sizeof(ScoreCertificates));
     return status;
   }
 
@@ -64,12 +78,13 @@ class HopperAttention final : public StrideAttention {
     forward.layer = layer;
     forward.out = out;
     // Another one for each layer: what one misses the next one may see.
-    forward.sample_phase = layer * 7 % kSampleStep;
-    if (options_.score_kernel == ScoreKernel::kExact) {
+    forward.sample_phase = layer * 7 % forward.maps.sample_step;
+    if (!predicts_) {
       LaunchForward(stream, forward, options_.compute, ForwardMode::kExact);
       LaunchExactScores(stream, arguments, ScoredHeads::kAll);
       return;
     }
+    has_certificates_ = true;
     LaunchForward(stream, forward, options_.compute, ForwardMode::kPredict);
     LaunchCertify(stream, arguments);
     LaunchForward(stream, forward, options_.compute, ForwardMode::kMend);
@@ -77,27 +92,34 @@ class HopperAttention final : public StrideAttention {
     LaunchExactScores(stream, arguments, ScoredHeads::kRejected);
   }
 
-  void TakeCertificates(Stream&, ScoreCertificates*) override {}
+  bool HasCertificates() const override { return has_certificates_; }
+  void TakeCertificates(Stream& stream, ScoreCertificates* pinned) override {
+    stream.CopyToHost("scores", pinned, arguments_.totals, sizeof(ScoreCertificates));
+    stream.Fill("scores", arguments_.totals, 0, sizeof(ScoreCertificates));
+    has_certificates_ = false;
+  }
 
  private:
   const CudaOptions options_;
+  const bool predicts_;
   FoldArguments arguments_ = {};
+  bool has_certificates_ = false;
 };
 
 }  // namespace
 }  // namespace sm90
 
 int64_t StrideAttentionRowBytes(const DeviceTraits& traits, const CacheLayout& layout, const CudaOptions& options) {
-  if (!sm90::Suits(traits, layout, options) || options.score_kernel == ScoreKernel::kExact) return 0;
+  if (!sm90::Suits(traits, layout, options) || !sm90::Predicts(layout, options)) return 0;
   return int64_t{layout.num_kv_heads} * layout.entries * 4 / RowsOfTile(layout) + 1;
 }
 
-absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(const DeviceTraits& traits, DeviceMemory& memory,
+absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(Stream& stream, DeviceMemory& memory,
                                                                      const CacheLayout& layout,
                                                                      const CudaOptions& options, int scratch_rows) {
-  if (!sm90::Suits(traits, layout, options)) return nullptr;
+  if (!sm90::Suits(stream.traits(), layout, options)) return nullptr;
   auto attention = std::make_unique<sm90::HopperAttention>(layout, options);
-  if (absl::Status status = attention->Allocate(memory, scratch_rows); !status.ok()) return status;
+  if (absl::Status status = attention->Allocate(stream, memory, scratch_rows); !status.ok()) return status;
   return attention;
 }
 

@@ -5,7 +5,7 @@ namespace cascade::kernels::cuda {
 
 int64_t StrideAttentionRowBytes(const DeviceTraits&, const CacheLayout&, const CudaOptions&) { return 0; }
 
-absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(const DeviceTraits&, DeviceMemory&,
+absl::StatusOr<std::unique_ptr<StrideAttention>> MakeStrideAttention(Stream&, DeviceMemory&,
                                                                      const CacheLayout&, const CudaOptions&, int) {
   return nullptr;
 }
