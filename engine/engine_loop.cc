@@ -169,6 +169,11 @@ void EngineLoop::CollectStep() {
     FailStep(batch, status, /*launched=*/true);
     return;
   }
+  if (const kernels::ScoreCertificates& certificates = result_.certificates; certificates.heads > 0) {
+    metrics_.score_heads_predicted.fetch_add(certificates.heads, std::memory_order_relaxed);
+    metrics_.score_heads_rejected.fetch_add(certificates.rejected, std::memory_order_relaxed);
+    metrics_.score_certificate.store(certificates.worst, std::memory_order_relaxed);
+  }
   for (const Batch::Entry& entry : batch.entries()) {
     const auto turn = running_.find(entry.turn);
     if (turn != running_.end()) TakeResults(entry, turn->second);

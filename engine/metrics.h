@@ -12,6 +12,10 @@ struct Metrics {
   std::atomic<int64_t> tokens_evicted{0};
   std::atomic<int64_t> stride_closes{0};
   std::atomic<int64_t> steps{0};
+  // Of attention scores added up from predictions (kernels/backend.h, ScoreCertificates).
+  std::atomic<int64_t> score_heads_predicted{0};
+  std::atomic<int64_t> score_heads_rejected{0};
+  std::atomic<float> score_certificate{0};  // worst of the newest step that predicted any
   std::atomic<int64_t> turns_finished{0};
   std::atomic<int64_t> turns_failed{0};
   std::atomic<int> turns_running{0};

@@ -18,10 +18,12 @@ struct DeviceTrace {
 // How the attention that keys receive in prefill is added up (cache.md, sections 3 and 8).
 enum class ScoreKernel {
   kExact,  // by a second pass over the keys
-  kFast,   // in the pass that computes the outputs, with each row's sum predicted; exactly where the certificate of a
-           // stride is above the limit, and where there is no kernel for it: before compute capability 9.0, with max
-           // reduction, with `deterministic`
-  kAuto,   // kFast where that is faster
+  // In the pass that computes the outputs, with each row's sum predicted; exactly where a certificate is above the
+  // limit. INVALID_ARGUMENT from CreateCaches where there is no kernel for it: it is for compute capability 9.0, heads
+  // of up to 128, mean reduction, not `deterministic`, and an ema_decay that leaves a stride's first token a
+  // thousandth.
+  kFast,
+  kAuto,  // kFast where there is one and it is faster
 };
 
 struct CudaOptions {
@@ -31,7 +33,7 @@ struct CudaOptions {
   // Added to by WaitStep, if not null: for benchmarks. Outlives the back end.
   DeviceTrace* trace = nullptr;
   ScoreKernel score_kernel = ScoreKernel::kAuto;
-  float certificate_limit = 0.1f;  // 0 and more
+  float certificate_limit = 0.05f;  // 0 and more
 };
 
 // What the device reaches, measured: the ceilings of benchmarks.

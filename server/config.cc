@@ -116,6 +116,13 @@ void DeclareCacheFlags(Flags& flags, ServerConfig& config) {
   flags.Add("selection-group", geometry.selection_group, "Of each 2g tokens the g best stay", "from the stride");
   flags.Add("ema-decay", geometry.ema_decay, "Decay of attention scores per token");
   flags.Choice("score-reduction", geometry.score_reduction, {"mean", "max"}, "Of attention over the heads of a group");
+  flags.Choice(
+      "score-kernel", config.score_kernel, {"auto", "exact", "fast"},
+      "How prompts' attention is added up for the cache's choices. fast: in the pass that computes the outputs, "
+      "from predicted sums, whose error is known afterwards (CUDA, Hopper); auto: fast where that is quicker");
+  flags.Add("score-certificate-limit", config.score_certificate_limit,
+            "Largest share of a head's attention that --score-kernel fast may credit to the wrong tokens; above it the "
+            "head's is added up exactly");
   flags
       .Add("cache-memory-bytes", config.cache_memory_bytes,
            "Memory for all caches at most (MiB and GiB are understood)",
@@ -214,6 +221,19 @@ absl::Status ServerConfig::Validate() const {
   if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
     return Bad("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
   }
+  if (!(score_certificate_limit >= 0 && score_certificate_limit <= 1)) {
+    return Bad("score-certificate-limit", absl::StrCat(score_certificate_limit, " is not in [0, 1]"));
+  }
+  if (score_certificate_limit_given && (score_kernel == "exact" || deterministic)) {
+    return Bad("score-certificate-limit",
+               "is for predicted scores, which --score-kernel exact and --deterministic have not");
+  }
+  if (score_kernel == "fast" && deterministic) {
+    return Bad("score-kernel", "fast rounds differently with how a prompt is cut; it contradicts --deterministic");
+  }
+  if (score_kernel == "fast" && geometry.score_reduction == "max") {
+    return Bad("score-kernel", "fast is for --score-reduction mean");
+  }
   if (!geometry.sub_cache_tokens.empty() && (geometry.cache_tokens != 0 || geometry.num_sub_caches != 0)) {
     return Bad("sub-cache-tokens",
                "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
@@ -260,6 +280,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
     return parsed;
   }
   config.reflection = reflection == "on";
+  config.score_certificate_limit_given = app.count("--score-certificate-limit") > 0;
   config.gpu_memory_utilization_given = app.count("--gpu-memory-utilization") > 0;
   absl::Status status = CheckGiven(app, config);
   if (status.ok()) status = config.Validate();

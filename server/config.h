@@ -24,6 +24,9 @@ struct ServerConfig {
   bool deterministic = false;
   double gpu_memory_utilization = 0.9;
   bool gpu_memory_utilization_given = false;
+  std::string score_kernel = "auto";
+  double score_certificate_limit = 0.05;
+  bool score_certificate_limit_given = false;
   GeometryOptions geometry;
   int64_t max_num_seqs = 0;  // 0: the device's default
   int64_t max_num_sessions = 1024;

@@ -68,6 +68,12 @@ absl::StatusOr<DeviceConfig> ConfigureDevice(const ServerConfig& config, Device 
   if (config.device == "cpu" && config.gpu_memory_utilization_given) {
     return Bad("gpu-memory-utilization", "is for CUDA; on the CPU --cache-memory-bytes bounds the caches");
   }
+  if (config.device == "cpu" && config.score_certificate_limit_given) {
+    return Bad("score-certificate-limit", "is for CUDA; on the CPU scores are exact");
+  }
+  if (!cuda && config.score_kernel == "fast") {
+    return Bad("score-kernel", "fast is for CUDA; on the CPU scores are exact");
+  }
   const auto choose = [](int64_t given, int otherwise) { return given > 0 ? static_cast<int>(given) : otherwise; };
   result.max_num_seqs = choose(config.max_num_seqs, cuda ? kCudaSeqs : kCpuSeqs);
   result.max_num_batched_tokens = choose(config.max_num_batched_tokens,

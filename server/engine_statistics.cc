@@ -19,14 +19,26 @@ StatisticsSample Sample(const Engine& engine) {
   sample.waiting = metrics.turns_waiting.load();
   sample.sessions = metrics.sessions.load();
   sample.slots_free = engine.SlotsFree();
+  sample.score_heads_predicted = metrics.score_heads_predicted.load();
+  sample.score_heads_rejected = metrics.score_heads_rejected.load();
+  sample.score_certificate = metrics.score_certificate.load();
   return sample;
 }
 
 std::string FormatStatistics(const StatisticsSample& earlier, const StatisticsSample& now, double seconds) {
-  return fmt::format("prompt {:.1f} tok/s, generation {:.1f} tok/s, running {}, waiting {}, sessions {}, slots free {}",
-                     static_cast<double>(now.prompt_tokens - earlier.prompt_tokens) / seconds,
-                     static_cast<double>(now.generation_tokens - earlier.generation_tokens) / seconds, now.running,
-                     now.waiting, now.sessions, now.slots_free);
+  std::string line =
+      fmt::format("prompt {:.1f} tok/s, generation {:.1f} tok/s, running {}, waiting {}, sessions {}, slots free {}",
+                  static_cast<double>(now.prompt_tokens - earlier.prompt_tokens) / seconds,
+                  static_cast<double>(now.generation_tokens - earlier.generation_tokens) / seconds, now.running,
+                  now.waiting, now.sessions, now.slots_free);
+  const int64_t predicted = now.score_heads_predicted - earlier.score_heads_predicted;
+  if (predicted > 0) {
+    const int64_t rejected = now.score_heads_rejected - earlier.score_heads_rejected;
+    line +=
+        fmt::format(", scores predicted {:.1f} %, certificate {:.3f}",
+                    100 * (1 - static_cast<double>(rejected) / static_cast<double>(predicted)), now.score_certificate);
+  }
+  return line;
 }
 
 EngineStatistics::EngineStatistics(const Engine& engine, std::chrono::milliseconds period)

@@ -21,13 +21,17 @@ struct StatisticsSample {
   int waiting = 0;
   int sessions = 0;
   int slots_free = 0;
+  int64_t score_heads_predicted = 0;
+  int64_t score_heads_rejected = 0;
+  float score_certificate = 0;
 
   // Whether anything happened since `earlier` or is about to.
   bool BusySince(const StatisticsSample& earlier) const;
 };
 
 StatisticsSample Sample(const Engine& engine);
-// "prompt 512.0 tok/s, generation 41.2 tok/s, running 3, waiting 0, sessions 4, slots free 12"
+// "prompt 512.0 tok/s, generation 41.2 tok/s, running 3, waiting 0, sessions 4, slots free 12", and where scores were
+// predicted ", scores predicted 98.2 %, certificate 0.041"; the rest was added up exactly.
 std::string FormatStatistics(const StatisticsSample& earlier, const StatisticsSample& now, double seconds);
 
 class EngineStatistics {

@@ -234,7 +234,9 @@ absl::Status Llama::Collect(ForwardResult& result) {
   CASCADE_CHECK(!results_.empty());
   result = std::move(results_.front());  // vectors keep their memory
   results_.pop_front();
-  return backend_.WaitStep(result.sampled);
+  absl::Status status = backend_.WaitStep(result.sampled);
+  result.certificates = backend_.TakeScoreCertificates();
+  return status;
 }
 
 int Llama::RecordingOf(const ForwardBatch& batch) const {

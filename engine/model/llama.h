@@ -33,6 +33,7 @@ struct ForwardResult {
   std::vector<int32_t> sampled;             // [sample_rows]; kernels::kNoId: logits that are not finite, or a dead row
   std::vector<kernels::TokenScore> scores;  // [score_rows]
   std::vector<float> logits;                // [logit_rows, the model's vocabulary]
+  kernels::ScoreCertificates certificates;
 };
 
 // What the engine needs of a model; the real one is Llama, tests script their own. One thread.

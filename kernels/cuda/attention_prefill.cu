@@ -315,8 +315,8 @@ absl::StatusOr<std::unique_ptr<PrefillAttention>> PrefillAttention::Create(Strea
   CASCADE_CHECK(layout.row_elements == 64 || layout.row_elements == 128 || layout.row_elements == 256);
   CASCADE_CHECK(layout.group <= kMaxGroup && layout.head_dim % 8 == 0 && layout.num_segments <= kMaxSegments);
   CASCADE_CHECK(options.compute == DType::kBF16 || options.compute == DType::kF16);
-  // 4,096 rows of 32 heads of 128 elements and 5 segments take 160 MiB, or 448 with column sums of 69,632 keys; 2,048
-  // fill 132 multiprocessors four times.
+  // 4,096 rows of 32 heads of 128 elements and 5 segments take 160 MiB, or 432 with what predicted scores of 69,632
+  // keys need; 2,048 fill 132 multiprocessors four times.
   constexpr int64_t kScratchBytes = int64_t{512} << 20;
   constexpr int64_t kFewestRows = 64;
   const int64_t heads = int64_t{layout.num_kv_heads} * layout.group;

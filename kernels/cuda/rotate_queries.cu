@@ -34,14 +34,15 @@ __global__ void __launch_bounds__(kThreads)
 
   const int head_dim = layout.head_dim, half = head_dim / 2;
   const int heads = layout.num_kv_heads * layout.group;
-  const int pieces = layout.row_elements / kElements;
+  const int log_pieces = layout.row_elements == 64 ? 4 : layout.row_elements == 128 ? 5 : 6;
   const int64_t step_row = slice.first_row + row;
   const float2* turns = tables.turns + (step_row * layout.num_segments + segment) * half;
   const int64_t place = static_cast<int64_t>(blockIdx.z) * (part.row_end - part.row_begin) + blockIdx.x;
   uint16_t* out = static_cast<uint16_t*>(scratch.queries) +
                   (static_cast<int64_t>(segment) * heads * scratch.rows + place) * layout.row_elements;
-  for (int i = static_cast<int>(threadIdx.x); i < heads * pieces; i += kThreads) {
-    const int head = i / pieces, first = i % pieces * kElements;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < heads << log_pieces; i += kThreads) {
+    const int head = i >> log_pieces, first = (i & ((1 << log_pieces) - 1)) * kElements;
     float4 turned = make_float4(0, 0, 0, 0);
     if (seen && first < head_dim) {
       const T* from = q + (step_row * heads + head) * head_dim;

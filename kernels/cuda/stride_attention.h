@@ -34,8 +34,10 @@ class StrideAttention {
   // (attention_scores.h). The part has at most as many tiles of rows, over all slices, as scratch.rows have.
   virtual void Attend(Stream& stream, const StepTables& tables, const AttentionPart& part, int layer, void* out) = 0;
 
-  // Whether Attend has predicted anything since the last call of TakeCertificates, which copies what there is to know of
-  // it to pinned memory, as part of the stream's work.
+  // Whether there are kernels that predict.
+  virtual bool predicts() const = 0;
+  // Whether Attend has predicted anything since the last call of TakeCertificates, which copies what there is to know
+  // of it to pinned memory, as part of the stream's work.
   virtual bool HasCertificates() const = 0;
   virtual void TakeCertificates(Stream& stream, ScoreCertificates* pinned) = 0;
 };

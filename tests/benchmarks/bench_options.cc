@@ -15,6 +15,8 @@ std::optional<int> ParseBenchOptions(int argc, char** argv, BenchOptions& option
       ->check(CLI::IsMember({"auto", "int8", "int16", "float32", "bfloat16", "float16"}));
   app.add_option("--threads", options.threads, "cpu; 0: one per hardware thread")->check(CLI::Range(0, 1024));
   app.add_flag("--deterministic", options.deterministic, "cuda: as the server's flag");
+  app.add_option("--score-kernel", options.score_kernel, "cuda: as the server's flag")
+      ->check(CLI::IsMember({"auto", "exact", "fast"}));
 
   options.geometry.cache_tokens = 1024;
   app.add_option("--cache-tokens", options.geometry.cache_tokens, "C (default 1024)");

@@ -16,6 +16,7 @@ struct BenchOptions {
   std::string dtype = "auto";
   int threads = 0;
   bool deterministic = false;
+  std::string score_kernel = "auto";
   GeometryOptions geometry;
   std::vector<int64_t> prompt;
   std::vector<int64_t> depth;

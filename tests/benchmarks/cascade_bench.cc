@@ -43,7 +43,13 @@ std::unique_ptr<kernels::Backend> OpenBackend(const BenchOptions& options, kerne
       Check(absl::InvalidArgumentError("--dtype: CUDA has bfloat16 and float16"));
     }
     const kernels::DType compute = options.dtype == "float16" ? kernels::DType::kF16 : kernels::DType::kBF16;
-    return OrDie(kernels::CreateCudaBackend({compute, options.deterministic, options.trace ? &trace : nullptr}));
+    const auto score_kernel = options.score_kernel == "exact"  ? kernels::ScoreKernel::kExact
+                              : options.score_kernel == "fast" ? kernels::ScoreKernel::kFast
+                                                               : kernels::ScoreKernel::kAuto;
+    return OrDie(kernels::CreateCudaBackend({.compute = compute,
+                                             .deterministic = options.deterministic,
+                                             .trace = options.trace ? &trace : nullptr,
+                                             .score_kernel = score_kernel}));
   }
   if (options.dtype == "bfloat16" || options.dtype == "float16") {
     Check(absl::InvalidArgumentError("--dtype: the CPU has int8, int16 and float32"));

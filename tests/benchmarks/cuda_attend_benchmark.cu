@@ -308,7 +308,7 @@ void BenchmarkPrefill(Stream& stream, int rows, int cache_tokens, double ceiling
   constexpr int kLayers = 4;
   const CacheLayout layout = Layout(cache_tokens, kLayers);
   Workload work(stream, layout, 1, rows, 0);
-  auto prefill = PrefillAttention::Create(stream, work.memory_, layout, DType::kBF16, rows);
+  auto prefill = PrefillAttention::Create(stream, work.memory_, layout, CudaOptions{}, rows);
   CASCADE_CHECK(prefill.ok());
   const std::vector<StepSlice> slices = work.ToHost(work.tables_.slices, 1);
   const auto [seconds, spread] = Measure(stream, [&] {

@@ -1,5 +1,6 @@
 // What predicted scores change, on a model's real activations: the loss over a text, who stays, and how good their
 // certificates are; exact and predicted, and plain float32 on the CPU fed with the same queries, keys and values.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -12,8 +13,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "engine/model/llama.h"
 #include "engine/text/vocabulary.h"
@@ -38,10 +37,12 @@ T OrDie(absl::StatusOr<T> value) {
   return std::move(*value);
 }
 
-// Does what `primary` does, and repeats what happens to caches on `shadow` with the same values.
+// Does what `primary` does, and repeats what happens to caches on `shadow`, if there is one, with the same values.
 class ShadowedBackend final : public kernels::Backend {
  public:
-  ShadowedBackend(kernels::Backend& primary, kernels::Backend& shadow) : primary_(primary), shadow_(shadow) {}
+  ShadowedBackend(kernels::Backend& primary, kernels::Backend* shadow) : primary_(primary), shadow_(shadow) {}
+
+  const kernels::ScoreCertificates& certificates() const { return certificates_; }  // of all steps
 
   std::string Description() const override { return primary_.Description(); }
   absl::StatusOr<kernels::WeightId> LoadWeight(const kernels::HostWeight& weight) override {
@@ -51,14 +52,16 @@ class ShadowedBackend final : public kernels::Backend {
     return primary_.Allocate(rows, cols, precision);
   }
   absl::Status CreateCaches(const kernels::CacheShape& shape, int num_slots, int max_rows) override {
-    kernels::CacheShape wide = shape;
-    wide.kv_type = kernels::DType::kF32;
-    Check(shadow_.CreateCaches(wide, num_slots, max_rows));
-    const int64_t kv_width = int64_t{shape.num_kv_heads} * shape.head_dim;
-    q_ = OrDie(shadow_.Allocate(max_rows, kv_width * shape.group, kernels::Precision::kFull));
-    out_ = OrDie(shadow_.Allocate(max_rows, kv_width * shape.group, kernels::Precision::kFull));
-    k_ = OrDie(shadow_.Allocate(max_rows, kv_width, kernels::Precision::kFull));
-    v_ = OrDie(shadow_.Allocate(max_rows, kv_width, kernels::Precision::kFull));
+    if (shadow_ != nullptr) {
+      kernels::CacheShape wide = shape;
+      wide.kv_type = kernels::DType::kF32;
+      Check(shadow_->CreateCaches(wide, num_slots, max_rows));
+      const int64_t kv_width = int64_t{shape.num_kv_heads} * shape.head_dim;
+      q_ = OrDie(shadow_->Allocate(max_rows, kv_width * shape.group, kernels::Precision::kFull));
+      out_ = OrDie(shadow_->Allocate(max_rows, kv_width * shape.group, kernels::Precision::kFull));
+      k_ = OrDie(shadow_->Allocate(max_rows, kv_width, kernels::Precision::kFull));
+      v_ = OrDie(shadow_->Allocate(max_rows, kv_width, kernels::Precision::kFull));
+    }
     return primary_.CreateCaches(shape, num_slots, max_rows);
   }
   size_t CacheBytesPerSlot(const kernels::CacheShape& shape) const override {
@@ -66,34 +69,40 @@ class ShadowedBackend final : public kernels::Backend {
   }
   void ClearSlot(int slot) override {
     primary_.ClearSlot(slot);
-    shadow_.ClearSlot(slot);
+    if (shadow_ != nullptr) shadow_->ClearSlot(slot);
   }
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override {
     return primary_.ReadHead(slot, layer, kv_head);
   }
   void BeginStep(const kernels::StepInput& input) override {
     primary_.BeginStep(input);
-    shadow_.BeginStep(input);
+    if (shadow_ != nullptr) shadow_->BeginStep(input);
   }
   bool BeginOps(int) override {
-    shadow_.BeginOps(-1);
+    if (shadow_ != nullptr) shadow_->BeginOps(-1);
     return primary_.BeginOps(-1);
   }
   void EndOps() override {
     primary_.EndOps();
-    shadow_.EndOps();
+    if (shadow_ != nullptr) shadow_->EndOps();
   }
   void EndStep() override {
     primary_.EndStep();
-    shadow_.EndStep();
+    if (shadow_ != nullptr) shadow_->EndStep();
   }
   absl::Status WaitStep(std::vector<int32_t>& sampled) override {
-    Check(shadow_.WaitStep(sampled));
+    if (shadow_ != nullptr) Check(shadow_->WaitStep(sampled));
     return primary_.WaitStep(sampled);
   }
-  kernels::ScoreCertificates TakeScoreCertificates() override { return primary_.TakeScoreCertificates(); }
+  kernels::ScoreCertificates TakeScoreCertificates() override {
+    const kernels::ScoreCertificates step = primary_.TakeScoreCertificates();
+    certificates_.heads += step.heads;
+    certificates_.rejected += step.rejected;
+    certificates_.worst = std::max(certificates_.worst, step.worst);
+    return step;
+  }
   absl::Status Finish() override {
-    Check(shadow_.Finish());
+    if (shadow_ != nullptr) Check(shadow_->Finish());
     return primary_.Finish();
   }
   void Embed(kernels::WeightId table, TensorView out) override { primary_.Embed(table, out); }
@@ -104,15 +113,15 @@ class ShadowedBackend final : public kernels::Backend {
   void SiluMul(TensorView gate, TensorView up) override { primary_.SiluMul(gate, up); }
   void AppendKv(int layer, TensorView k, TensorView v) override {
     primary_.AppendKv(layer, k, v);
-    shadow_.AppendKv(layer, Copy(k, k_), Copy(v, v_));
+    if (shadow_ != nullptr) shadow_->AppendKv(layer, Copy(k, k_), Copy(v, v_));
   }
   void Attend(int layer, TensorView q, TensorView out) override {
     primary_.Attend(layer, q, out);
-    shadow_.Attend(layer, Copy(q, q_), out_.Rows(q.rows));
+    if (shadow_ != nullptr) shadow_->Attend(layer, Copy(q, q_), out_.Rows(q.rows));
   }
   void CloseStrides(std::span<const kernels::Close> closes) override {
     primary_.CloseStrides(closes);
-    shadow_.CloseStrides(closes);
+    if (shadow_ != nullptr) shadow_->CloseStrides(closes);
   }
   void GatherRows(TensorView x, std::span<const int32_t> rows, TensorView out) override {
     primary_.GatherRows(x, rows, out);
@@ -129,11 +138,13 @@ class ShadowedBackend final : public kernels::Backend {
   TensorView Copy(TensorView from, TensorView to) {
     host_.resize(static_cast<size_t>(from.rows * from.cols));
     primary_.CopyToHost(from, host_);  // 16-bit values: waited for
-    shadow_.CopyFromHost(host_, to.Rows(from.rows));
+    shadow_->CopyFromHost(host_, to.Rows(from.rows));
     return to.Rows(from.rows);
   }
 
-  kernels::Backend &primary_, &shadow_;
+  kernels::Backend& primary_;
+  kernels::Backend* const shadow_;
+  kernels::ScoreCertificates certificates_;
   TensorView q_, k_, v_, out_;
   std::vector<float> host_;
 };
@@ -179,19 +190,15 @@ double Differing(const Survivors& a, const Survivors& b) {
 void Measure(const Options& options, const ModelSource& source, const CascadeGeometry& geometry,
              std::span<const int32_t> ids, kernels::CudaOptions cuda, bool shadowed, const std::string& name) {
   const std::unique_ptr<kernels::Backend> device = OrDie(kernels::CreateCudaBackend(cuda));
-  std::unique_ptr<kernels::Backend> plain, both;
-  if (shadowed) {
-    plain = OrDie(kernels::CreateCpuBackend({.activations = kernels::Activations::kFloat32}));
-    both = std::make_unique<ShadowedBackend>(*device, *plain);
-  }
-  kernels::Backend& backend = shadowed ? *both : *device;
-  const auto model =
-      OrDie(Llama::Create(source, geometry, kernels::DType::kBF16, 1, options.max_rows, backend));
+  std::unique_ptr<kernels::Backend> plain;
+  if (shadowed) plain = OrDie(kernels::CreateCpuBackend({.activations = kernels::Activations::kFloat32}));
+  ShadowedBackend backend(*device, plain.get());
+  const auto model = OrDie(Llama::Create(source, geometry, kernels::DType::kBF16, 1, options.max_rows, backend));
   test::SessionRunner runner(*model, geometry, 0, options.max_rows);
   const std::vector<kernels::TokenScore> scores = runner.Score(ids);
   double loss = 0;
   for (size_t i = 0; i + 1 < scores.size(); ++i) loss -= scores[i].logprob;
-  const kernels::ScoreCertificates certificates = device->TakeScoreCertificates();
+  const kernels::ScoreCertificates& certificates = backend.certificates();
   std::printf("%-22s %6zu tokens  loss %.5f", name.c_str(), ids.size(), loss / static_cast<double>(ids.size() - 1));
   if (certificates.heads > 0) {
     std::printf("  rejected %5.2f %% of %lld, worst certificate %.4f",

@@ -1,8 +1,9 @@
 // Attention of strides over a cascading cache on a CUDA device, its scores and closes included: one layer, without the
 // rest of a model. What stride_attention_baselines.py measures without scores belongs beside it, in the same call.
 //
-// Per geometry: one stride over a full cache ("attend"), its close ("close"), and with --tokens a whole session from its
-// first token on ("session"). One line each: median and range. FLOP: 4 d per query, head and key seen.
+// Per geometry: one stride over a full cache ("attend"), its close ("close"), and with --tokens a whole session from
+// its first token on ("session"). One line each: median and range. FLOP: 4 d per query, head and key seen.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,8 +12,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "engine/cache/cascade_geometry.h"
 #include "engine/cache/cascade_plan.h"
@@ -194,7 +193,8 @@ void Print(const std::string& what, std::vector<double> seconds, double flops) {
 void MeasureStride(const Options& options, const CascadeGeometry& geometry, const std::string& name) {
   Layers layers(options, geometry, options.layers);
   const int all = geometry.stride;
-  while (layers.plan().tokens_resident() < geometry.num_sinks + geometry.cache_tokens()) layers.Step(true, true, true, all);
+  while (layers.plan().tokens_resident() < geometry.num_sinks + geometry.cache_tokens())
+    layers.Step(true, true, true, all);
   layers.Step(true, true, true, all);  // one more: rings have wrapped
   std::vector<double> attend, close;
   for (int repetition = 0; repetition < options.repetitions; ++repetition) {
@@ -215,7 +215,8 @@ void MeasureSession(const Options& options, const CascadeGeometry& geometry, con
     double seconds = 0;
     for (const int64_t end : ends) {
       while (layers.plan().tokens_seen() < end) {
-        seconds += layers.Step(true, true, true, static_cast<int>(std::min<int64_t>(end - layers.plan().tokens_seen(), 1 << 30)));
+        seconds += layers.Step(true, true, true,
+                               static_cast<int>(std::min<int64_t>(end - layers.plan().tokens_seen(), 1 << 30)));
       }
       if (repetition == 1) Print("session " + std::to_string(end) + " tokens " + name, {seconds}, 0);
     }

@@ -23,16 +23,16 @@ def times(heads, queries, keys, backend, causal, repetitions):
               for _ in range(copies)]
     seconds = []
     with sdpa_kernel(backend):
-        for repetition in range(-2, repetitions):
+        for repetition in range(-2 if repetitions > 1 else 0, repetitions):
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
             for q, k, v in inputs:
                 torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
             end.record()
             end.synchronize()
-            if repetition >= 0 or repetitions == 1:
+            if repetition >= 0:
                 seconds.append(begin.elapsed_time(end) * 1e-3 / copies)
-    return seconds[-repetitions:]
+    return seconds
 
 
 def report(name, seconds, flops):

@@ -132,6 +132,10 @@ TEST_F(Program, ADeviceThatIsTooSmall) {
   ExpectFailure(CudaFlags({"--cache-memory-bytes", "1000"}), 78, {"--cache-memory-bytes"});
 }
 
+TEST_F(Program, ADeviceWithoutPredictedScores) {
+  ExpectFailure(CudaFlags({"--score-kernel", "fast"}), 78, {"--score-kernel fast", "compute capability 9.0", "auto"});
+}
+
 TEST_F(Program, AutoTakesTheDeviceAndItsTypes) {
   ExpectFailure({"--dtype", "int16"}, 78, {"--dtype", "bfloat16"});
   ServerProcess server(Flags({"--max-num-seqs", "1", "--max-num-sessions", "5"}));

@@ -28,6 +28,16 @@ TEST_P(EngineTurnTest, OneShotReplyUntilTheEndToken) {
   EXPECT_EQ(engine_->SlotsFree(), 4);
 }
 
+TEST_P(EngineTurnTest, CertificatesOfScoresAreCounted) {
+  Start(Says("hello"));
+  model_->CertifyNextStep({.heads = 40, .rejected = 3, .worst = 0.04f});
+  Finish(TextTurn("say>", 100));
+  const Metrics& metrics = engine_->metrics();
+  EXPECT_EQ(metrics.score_heads_predicted.load(), 40);
+  EXPECT_EQ(metrics.score_heads_rejected.load(), 3);
+  EXPECT_EQ(metrics.score_certificate.load(), 0.04f);  // steps without predictions leave it
+}
+
 TEST_P(EngineTurnTest, MaxTokensAndItsDefault) {
   options_.default_max_tokens = 3;
   Start(Says("hello"));

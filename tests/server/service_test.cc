@@ -318,6 +318,10 @@ TEST(Statistics, OneLine) {
   EXPECT_TRUE(now.BusySince(earlier));
   EXPECT_EQ(FormatStatistics(earlier, now, 5.0),
             "prompt 102.4 tok/s, generation 41.2 tok/s, running 3, waiting 1, sessions 4, slots free 12");
+  now.score_heads_predicted = 200, now.score_heads_rejected = 3, now.score_certificate = 0.0412f;
+  EXPECT_EQ(FormatStatistics(earlier, now, 5.0),
+            "prompt 102.4 tok/s, generation 41.2 tok/s, running 3, waiting 1, sessions 4, slots free 12, scores predicted "
+            "98.5 %, certificate 0.041");
   EXPECT_TRUE(now.BusySince(now));  // a turn runs, however slowly
 }
 

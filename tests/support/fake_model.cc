@@ -67,6 +67,11 @@ void FakeModel::FailNextStep(absl::Status status) {
   next_status_ = std::move(status);
 }
 
+void FakeModel::CertifyNextStep(const kernels::ScoreCertificates& certificates) {
+  MutexLock lock(mutex_);
+  next_certificates_ = certificates;
+}
+
 void FakeModel::FailNextLaunch(absl::Status status) {
   MutexLock lock(mutex_);
   next_launch_ = std::move(status);
@@ -154,6 +159,7 @@ absl::Status FakeModel::Collect(ForwardResult& result) {
   LaunchedStep step = std::move(in_flight_.front());
   in_flight_.pop_front();
   result = std::move(step.result);
+  result.certificates = std::exchange(next_certificates_, {});
   steps_.push_back(std::move(step.record));
   changed_.NotifyAll();
   if (!step.status.ok()) return step.status;

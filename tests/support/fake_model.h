@@ -50,6 +50,7 @@ class FakeModel final : public Model {
   void WaitForSteps(int64_t steps);  // so many have been run, in all
   void FailNextStep(absl::Status status);
   void FailNextLaunch(absl::Status status);
+  void CertifyNextStep(const kernels::ScoreCertificates& certificates);
 
   std::vector<StepRecord> steps() const;
   std::vector<std::string> violations() const;
@@ -110,6 +111,7 @@ class FakeModel final : public Model {
   std::vector<StepRecord> steps_ CASCADE_GUARDED_BY(mutex_);
   std::vector<std::string> violations_ CASCADE_GUARDED_BY(mutex_);
   absl::Status next_status_ CASCADE_GUARDED_BY(mutex_);
+  kernels::ScoreCertificates next_certificates_ CASCADE_GUARDED_BY(mutex_);
   absl::Status next_launch_ CASCADE_GUARDED_BY(mutex_);
   bool holding_ CASCADE_GUARDED_BY(mutex_) = false;
   bool held_ CASCADE_GUARDED_BY(mutex_) = false;

@@ -102,7 +102,8 @@ __global__ void __launch_bounds__(kFoldThreads)
   const float* scales = arguments.scales + first_tile;
   float total = 0;
 #pragma unroll 8
-  for (int tile = first; tile < used; ++tile) total = fmaf(sums[tile * step], scales[tile * layout.num_kv_heads], total);
+  for (int tile = first; tile < used; ++tile)
+    total = fmaf(sums[tile * step], scales[tile * layout.num_kv_heads], total);
   float* score = reinterpret_cast<float*>(a.pool.Block(slice.slot, a.layer, kv_head) + layout.scores_offset) + entry;
   const bool opens = slice.open_place == 0 && a.part.row_begin == 0;
   *score = fmaf(*score, opens ? layout.stride_decay : 1.0f, total);
@@ -112,23 +113,22 @@ __global__ void __launch_bounds__(kFoldThreads)
 
 void LaunchCertify(Stream& stream, const FoldArguments& arguments) {
   const AttentionPart& part = arguments.forward.part;
-  const LaunchShape shape = {
-      .grid = dim3(static_cast<unsigned>(RowTiles(part, arguments.forward.maps.tile_tokens)),
-                   static_cast<unsigned>(arguments.forward.pool.layout.num_kv_heads),
-                   static_cast<unsigned>(part.num_slices)),
-      .block = dim3(kTileQueries),
-      .overlap = true};
+  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(RowTiles(part, arguments.forward.maps.tile_tokens)),
+                                          static_cast<unsigned>(arguments.forward.pool.layout.num_kv_heads),
+                                          static_cast<unsigned>(part.num_slices)),
+                             .block = dim3(kTileQueries),
+                             .overlap = true};
   stream.Launch("scores", CertifyKernel, shape, arguments);
 }
 
 void LaunchFold(Stream& stream, const FoldArguments& arguments) {
   const AttentionPart& part = arguments.forward.part;
   const CacheLayout& layout = arguments.forward.pool.layout;
-  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>((layout.entries + kFoldThreads - 1) / kFoldThreads),
-                                          static_cast<unsigned>(layout.num_kv_heads),
-                                          static_cast<unsigned>(part.num_slices)),
-                             .block = dim3(kFoldThreads),
-                             .overlap = true};
+  const LaunchShape shape = {
+      .grid = dim3(static_cast<unsigned>((layout.entries + kFoldThreads - 1) / kFoldThreads),
+                   static_cast<unsigned>(layout.num_kv_heads), static_cast<unsigned>(part.num_slices)),
+      .block = dim3(kFoldThreads),
+      .overlap = true};
   stream.Launch("scores", FoldKernel, shape, arguments, RowTiles(part, arguments.forward.maps.tile_tokens));
 }
 

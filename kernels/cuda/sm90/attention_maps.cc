@@ -72,11 +72,11 @@ absl::StatusOr<AttentionMaps> MakeAttentionMaps(const CachePool& pool, const Att
   const bool made =
       MakeMap(encode, pool.memory, {panel, {entries, row_bytes, kTileKeys}, kinds, all}, maps.cache) &&
       MakeMap(encode, pool.memory,
-              {panel, {step, row_bytes, 1}, {entries / step, step * row_bytes, kTileKeys}, kinds, all},
-              maps.samples) &&
+              {panel, {step, row_bytes, 1}, {entries / step, step * row_bytes, kTileKeys}, kinds, all}, maps.samples) &&
       MakeMap(encode, scratch.queries, {panel, {rows, row_bytes, box_rows}, {heads, rows * row_bytes, group}},
               maps.queries) &&
-      MakeMap(encode, scratch.queries, {panel, {rows, row_bytes, kTileQueries}, {heads, rows * row_bytes, 1}}, maps.rows);
+      MakeMap(encode, scratch.queries, {panel, {rows, row_bytes, kTileQueries}, {heads, rows * row_bytes, 1}},
+              maps.rows);
   if (!made) return absl::InternalError("the driver refuses to describe the cache to tensor copies");
   return maps;
 }

@@ -243,6 +243,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   const StepSlice slice = a.tables.slices[slice_index];
   const int row_end = min(a.part.row_end, slice.num_rows);
   if (a.tables.live[slice_index] == 0 || slice.sinks != 0 || row_end <= a.part.row_begin) return;
+  // All warps find the same.
+  if (only_rejected && HeadCertificate(a.certificates, arguments.weights, blockIdx.z, row_tiles, kv_head,
+                                       layout.num_kv_heads) <= arguments.limit) {
+    return;
+  }
 
   if (warp == 0) {
     int first_slot = static_cast<int>(blockIdx.x) * kTileKeys, segment = 1;
@@ -269,10 +274,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       first = min(first, ShuffleXor(first, mask));
       last = max(last, ShuffleXor(last, mask));
     }
-    const bool done = only_rejected && HeadCertificate(a.certificates, arguments.weights, blockIdx.z, row_tiles, kv_head,
-                                                        layout.num_kv_heads) <= arguments.limit;
     if (lane == 0) {
-      idle = done || first == kNever;
+      idle = first == kNever;
       work = {.seen = seen,
               .segment = segment,
               .first_slot = first_slot,

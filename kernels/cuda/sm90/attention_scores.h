@@ -11,9 +11,9 @@ namespace cascade::kernels::cuda::sm90 {
 // (slice, KV head) is its share over all tiles: the head's scores together are off by no more.
 struct FoldArguments {
   ForwardArguments forward;
-  float* scales;   // [slices][row tiles][KV heads]
-  float* weights;  // the same: sums of the tile's rows' weights
-  float limit;    // heads of a slice with a larger certificate are left to LaunchExactScores
+  float* scales;              // [slices][row tiles][KV heads]
+  float* weights;             // the same: sums of the tile's rows' weights
+  float limit;                // heads of a slice with a larger certificate are left to LaunchExactScores
   ScoreCertificates* totals;  // LaunchFold adds to it
 };
 // Certificates and scales from masses.
@@ -21,8 +21,8 @@ void LaunchCertify(Stream& stream, const FoldArguments& arguments);
 // Adds the scores of the heads that are within the limit.
 void LaunchFold(Stream& stream, const FoldArguments& arguments);
 
-// Adds the scores by a second pass with keys stationary: each key's sum over all rows, in their order, in the same order
-// in every run.
+// Adds the scores by a second pass with keys stationary: each key's sum over all rows, in their order, in the same
+// order in every run.
 enum class ScoredHeads { kAll, kRejected };  // kRejected: those that LaunchFold left alone
 void LaunchExactScores(Stream& stream, const FoldArguments& arguments, ScoredHeads heads);
 

@@ -16,8 +16,8 @@ __device__ inline size_t TileIndex(int slice, int tile, int tiles, int kv_head, 
   return (static_cast<size_t>(slice) * tiles + tile) * kv_heads + kv_head;
 }
 
-// By a warp: the certificate of a (slice, KV head), from those of its row tiles, which are infinite or the attention that
-// went wrong, and from how much there was of it.
+// By a warp: the certificate of a (slice, KV head), from those of its row tiles, which are infinite or the attention
+// that went wrong, and from how much there was of it.
 __device__ inline float HeadCertificate(const float* certificates, const float* weights, int slice, int tiles,
                                         int kv_head, int kv_heads) {
   float wrong = 0, all = 0;

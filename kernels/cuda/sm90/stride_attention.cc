@@ -25,6 +25,12 @@ bool Predicts(const CacheLayout& layout, const CudaOptions& options) {
   return options.score_kernel != ScoreKernel::kExact && layout.stride_decay >= kLeastWeight;
 }
 
+// Predictions save half of a pass, and cost launches and a prologue (docs/benchmarks.md).
+bool PredictionPays(const AttentionPart& part, const CacheLayout& layout) {
+  constexpr int64_t kLeastWork = int64_t{5} << 19;  // rows times keys of a head
+  return int64_t{part.num_slices} * (part.row_end - part.row_begin) * layout.entries >= kLeastWork;
+}
+
 class HopperAttention final : public StrideAttention {
  public:
   HopperAttention(const CacheLayout& layout, const CudaOptions& options)
@@ -79,7 +85,7 @@ class HopperAttention final : public StrideAttention {
     forward.out = out;
     // Another one for each layer: what one misses the next one may see.
     forward.sample_phase = layer * 7 % forward.maps.sample_step;
-    if (!predicts_) {
+    if (!predicts_ || (options_.score_kernel == ScoreKernel::kAuto && !PredictionPays(part, forward.pool.layout))) {
       LaunchForward(stream, forward, options_.compute, ForwardMode::kExact);
       LaunchExactScores(stream, arguments, ScoredHeads::kAll);
       return;
@@ -92,6 +98,7 @@ class HopperAttention final : public StrideAttention {
     LaunchExactScores(stream, arguments, ScoredHeads::kRejected);
   }
 
+  bool predicts() const override { return predicts_; }
   bool HasCertificates() const override { return has_certificates_; }
   void TakeCertificates(Stream& stream, ScoreCertificates* pinned) override {
     stream.CopyToHost("scores", pinned, arguments_.totals, sizeof(ScoreCertificates));
