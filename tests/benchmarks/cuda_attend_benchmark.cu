@@ -1,6 +1,6 @@
-// Attention on the GPU, in the shapes of an 8B model (8 KV heads of 128, G = 4, 4 sub-caches, full, the open stride
-// half full): decode of many sessions, in GB/s of the keys, values and scores that it has to move, and prefill of one
-// slice, in TFLOP/s. Layers are recorded as one graph; the caches of all layers together do not fit into the L2 cache.
+// Decode attention on the GPU, in the shapes of an 8B model (8 KV heads of 128, G = 4, 4 sub-caches, full, the open
+// stride half full), of many sessions, in GB/s of the keys, values and scores that it has to move. Prefill is
+// stride_attention's. Layers are recorded as one graph; the caches of all layers together do not fit into the L2 cache.
 // What the device reaches at best is measured by the same program. Before that, one step's results are compared with
 // those of kernels that do it plainly in float32; `verify` as an argument ends there.
 #include <algorithm>
@@ -15,7 +15,6 @@
 
 #include "kernels/base/check.h"
 #include "kernels/cuda/attention_decode.h"
-#include "kernels/cuda/attention_prefill.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/step_graphs.h"
@@ -304,24 +303,6 @@ void BenchmarkDecode(Stream& stream, int num_slices, int cache_tokens, double ce
       plan.splits, plan.warps);
 }
 
-void BenchmarkPrefill(Stream& stream, int rows, int cache_tokens, double ceiling) {
-  constexpr int kLayers = 4;
-  const CacheLayout layout = Layout(cache_tokens, kLayers);
-  Workload work(stream, layout, 1, rows, 0);
-  auto prefill = PrefillAttention::Create(stream, work.memory_, layout, CudaOptions{}, rows);
-  CASCADE_CHECK(prefill.ok());
-  const std::vector<StepSlice> slices = work.ToHost(work.tables_.slices, 1);
-  const auto [seconds, spread] = Measure(stream, [&] {
-    for (int layer = 0; layer < kLayers; ++layer) {
-      (*prefill)->Attend(stream, work.pool_, work.tables_, 0, slices, layer, work.q_, work.out_);
-    }
-  });
-  const double seen = static_cast<double>(rows) * work.keys() + 0.5 * rows * (rows - 1);
-  const double rate = 4.0 * kHeadDim * kHeads * seen * kLayers / seconds;
-  std::printf("prefill rows=%-4d C=%-6d %9.2f us per layer  %6.1f TFLOP/s  %5.1f %% of cuBLAS  spread %.1f %%\n", rows,
-              cache_tokens, seconds / kLayers * 1e6, rate * 1e-12, rate / ceiling * 100, spread * 100);
-}
-
 int Run(bool only_verify) {
   absl::StatusOr<std::unique_ptr<Stream>> stream = Stream::Create();
   if (!stream.ok()) {
@@ -340,14 +321,12 @@ int Run(bool only_verify) {
     std::fprintf(stderr, "%s\n", ceilings.status().ToString().c_str());
     return 1;
   }
-  std::printf("%s: reads %.0f GB/s, cuBLAS %.0f TFLOP/s\n", (*stream)->traits().name.c_str(),
-              ceilings->read_bytes_per_s * 1e-9, ceilings->bf16_flops * 1e-12);
+  std::printf("%s: reads %.0f GB/s\n", (*stream)->traits().name.c_str(), ceilings->read_bytes_per_s * 1e-9);
   for (const int num_slices : {1, 16, 64}) {
     for (const int tokens : {2048, 4096, 16384}) {
       BenchmarkDecode(**stream, num_slices, tokens, ceilings->read_bytes_per_s);
     }
   }
-  for (const int rows : {256, 1024, 4096}) BenchmarkPrefill(**stream, rows, 16384, ceilings->bf16_flops);
   return 0;
 }
 

@@ -10,6 +10,10 @@
 #include "tests/support/cache_script.h"
 
 namespace cascade::kernels {
+
+// For GoogleTest.
+void PrintTo(const CacheCase& test_case, std::ostream* out) { *out << test_case.name; }
+
 namespace {
 
 struct StrideRun {
@@ -34,6 +38,8 @@ CacheCase Long(CacheCase test_case, int closes, bool heavy, RopePairs pairs) {
   test_case.tokens = TokensToWrap(test_case.shape, closes);
   return test_case;
 }
+
+std::string NameOf(const testing::TestParamInfo<CacheCase>& info) { return info.param.name; }
 
 class CudaStrideAttentionTest : public testing::TestWithParam<CacheCase> {
  protected:
@@ -129,8 +135,7 @@ std::vector<CacheCase> Cases() {
           Long(MakeCase("heavy_group_of_16", 128, 16, {512}, 129, 5), 2, true, kHalves)};
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, CudaStrideAttentionTest, testing::ValuesIn(Cases()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Cases, CudaStrideAttentionTest, testing::ValuesIn(Cases()), NameOf);
 
 }  // namespace
 }  // namespace cascade::kernels
