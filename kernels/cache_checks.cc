@@ -43,7 +43,7 @@ void CheckSlice(std::span<const int> segment_slots, int stride, const Slice& sli
   CASCADE_CHECK(slice.num_rows > 0 && slice.first_row >= 0);
   CASCADE_CHECK(slice.segments.size() == segment_slots.size());
   const int written = slice.sinks ? 0 : 1;
-  CASCADE_CHECK(slice.segments[written].grows);
+  CASCADE_CHECK(slice.segments[written].grows && slice.segments[written].count > 0);  // a row sees itself
   CASCADE_CHECK(slice.write_slot < static_cast<uint32_t>(segment_slots[written]));
   CASCADE_CHECK(slice.sinks || (slice.open_place >= 0 && slice.open_place + slice.num_rows <= stride));
   for (size_t s = 0; s < segment_slots.size(); ++s) {

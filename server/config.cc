@@ -121,8 +121,7 @@ void DeclareCacheFlags(Flags& flags, ServerConfig& config) {
       "How prompts' attention is added up for the cache's choices. fast: in the pass that computes the outputs, "
       "from predicted sums, whose error is known afterwards (CUDA, Hopper); auto: fast where that is quicker");
   flags.Add("score-certificate-limit", config.score_certificate_limit,
-            "Largest share of a head's attention that --score-kernel fast may credit to the wrong tokens; above it the "
-            "head's is added up exactly");
+            "How far a head's predicted attention may be off, as a share of all of it; beyond, it is added up exactly");
   flags
       .Add("cache-memory-bytes", config.cache_memory_bytes,
            "Memory for all caches at most (MiB and GiB are understood)",
@@ -227,6 +226,9 @@ absl::Status ServerConfig::Validate() const {
   if (score_certificate_limit_given && (score_kernel == "exact" || deterministic)) {
     return Bad("score-certificate-limit",
                "is for predicted scores, which --score-kernel exact and --deterministic have not");
+  }
+  if (score_certificate_limit_given && geometry.score_reduction == "max") {
+    return Bad("score-certificate-limit", "is for predicted scores, which --score-reduction max has not");
   }
   if (score_kernel == "fast" && deterministic) {
     return Bad("score-kernel", "fast rounds differently with how a prompt is cut; it contradicts --deterministic");

@@ -34,9 +34,9 @@ std::string FormatStatistics(const StatisticsSample& earlier, const StatisticsSa
   const int64_t predicted = now.score_heads_predicted - earlier.score_heads_predicted;
   if (predicted > 0) {
     const int64_t rejected = now.score_heads_rejected - earlier.score_heads_rejected;
-    line +=
-        fmt::format(", scores predicted {:.1f} %, certificate {:.3f}",
-                    100 * (1 - static_cast<double>(rejected) / static_cast<double>(predicted)), now.score_certificate);
+    line += fmt::format(", scores predicted {:.1f} %",
+                        100 * (1 - static_cast<double>(rejected) / static_cast<double>(predicted)));
+    if (rejected < predicted) line += fmt::format(", certificate {:.3f}", now.score_certificate);
   }
   return line;
 }

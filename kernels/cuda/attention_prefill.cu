@@ -321,25 +321,40 @@ absl::StatusOr<std::unique_ptr<PrefillAttention>> PrefillAttention::Create(Strea
   constexpr int64_t kFewestRows = 64;
   const int64_t heads = int64_t{layout.num_kv_heads} * layout.group;
   const int64_t query_bytes = heads * layout.num_segments * layout.row_elements * 2;
-  const int64_t row_bytes = query_bytes + StrideAttentionRowBytes(stream.traits(), layout, options);
-  const int64_t rows = std::min<int64_t>(max_rows, std::max(kScratchBytes / row_bytes, kFewestRows));
+  const auto rows_with = [&](const CudaOptions& with) {
+    const int64_t row_bytes = query_bytes + StrideAttentionRowBytes(stream.traits(), layout, with);
+    return std::min<int64_t>(max_rows, std::max(kScratchBytes / row_bytes, kFewestRows));
+  };
+  // Over caches so large that predictions would leave room for few rows at once, exact scores are quicker.
+  constexpr int64_t kRowsWorthPredicting = 1024;
+  CudaOptions chosen = options;
+  if (options.score_kernel == ScoreKernel::kAuto &&
+      rows_with(options) < std::min<int64_t>(max_rows, kRowsWorthPredicting)) {
+    chosen.score_kernel = ScoreKernel::kExact;
+  }
+  const int64_t rows = rows_with(chosen);
   auto attention = std::unique_ptr<PrefillAttention>(new PrefillAttention(layout, options.compute));
   absl::StatusOr<void*> queries = memory.Allocate("rotated queries", static_cast<size_t>(rows * query_bytes));
   if (!queries.ok()) return queries.status();
   absl::StatusOr<float*> lse = memory.AllocateArray<float>("attention sums", static_cast<size_t>(rows * heads));
   if (!lse.ok()) return lse.status();
   attention->scratch_ = {.queries = *queries, .lse = *lse, .rows = static_cast<int>(rows)};
-  // Tensor copies bring rows that nobody wrote: they are multiplied, and not used.
+  // Tensor copies bring rows that nobody wrote.
   stream.Fill("rotated queries", *queries, 0, static_cast<size_t>(rows * query_bytes));
   absl::StatusOr<std::unique_ptr<StrideAttention>> stride =
-      MakeStrideAttention(stream, memory, layout, options, static_cast<int>(rows));
+      MakeStrideAttention(stream, memory, layout, chosen, static_cast<int>(rows));
   if (!stride.ok()) return stride.status();
   attention->stride_ = *std::move(stride);
+  attention->required_ = options.score_kernel == ScoreKernel::kFast;
   return attention;
 }
 
 absl::Status PrefillAttention::Attach(const CachePool& pool) {
-  return stride_ != nullptr ? stride_->Attach(pool, scratch_) : absl::OkStatus();
+  if (stride_ == nullptr) return absl::OkStatus();
+  absl::Status status = stride_->Attach(pool, scratch_);
+  if (!absl::IsUnimplemented(status) || required_) return status;
+  stride_ = nullptr;  // an old driver
+  return absl::OkStatus();
 }
 
 void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepTables& tables, int first_slice,
@@ -349,6 +364,7 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
   CASCADE_CHECK(q.type == compute_ && out.type == compute_ && q.cols == width && out.cols == width);
   const int tile_rows = (stride_ != nullptr ? RowsOfTile(layout_) : TileRows(layout_) / layout_.group);
   const auto tiles = [tile_rows](int rows) { return (rows + tile_rows - 1) / tile_rows; };
+  const bool predicts = stride_ != nullptr && stride_->predicts();
   for (size_t i = 0; i < host_slices.size();) {
     AttentionPart part = {};
     part.first_slice = first_slice + static_cast<int>(i);
@@ -369,7 +385,8 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
     for (++i; i < host_slices.size() && tiles(host_slices[i].num_rows) == tiles(rows); ++i) {
       const int most = std::max(part.row_end, host_slices[i].num_rows);
       if (int64_t{part.num_slices + 1} * most > scratch_.rows) break;
-      if ((part.num_slices + 1) * tiles(rows) > tiles(scratch_.rows)) break;
+      // Predictions keep sums per tile.
+      if (predicts && (part.num_slices + 1) * tiles(rows) > tiles(scratch_.rows)) break;
       part.row_end = most;
       ++part.num_slices;
     }

@@ -8,8 +8,8 @@
 #include "kernels/cuda/attention_part.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/step_tables.h"
-#include "kernels/cuda/stride_attention.h"
 #include "kernels/cuda/stream.h"
+#include "kernels/cuda/stride_attention.h"
 #include "kernels/dtype.h"
 #include "kernels/tensor_view.h"
 
@@ -17,17 +17,19 @@ namespace cascade::kernels::cuda {
 
 // Owns the memory between its kernels. One thread; one stream.
 //
-// With the kernels of this folder a row's output and what it adds to scores have the same bits whatever its slice, part or neighbours: keys are visited
-// in the order of segments and slots, 16 at a time, each row has its own maximum and sum, and keys that it does not see
-// leave these as they are. Scores are added row by row (attention_scores.h). So there is one way for all modes.
+// By the kernels of this folder a row's output and what it adds to scores have the same bits whatever its slice, part
+// or neighbours: keys are visited in the order of segments and slots, 16 at a time, each row has its own maximum and
+// sum, and keys that it does not see leave these as they are. Scores are added row by row (attention_scores.h). The
+// mode that promises these bits, `deterministic`, takes no others; else a StrideAttention does it all where there is
+// one.
 class PrefillAttention {
  public:
   // options.compute: of q and out, BF16 or F16. max_rows: of a step; fewer may fit the scratch, which then serves a
   // slice part by part. RESOURCE_EXHAUSTED when there is no memory.
   static absl::StatusOr<std::unique_ptr<PrefillAttention>> Create(Stream& stream, DeviceMemory& memory,
-                                                                  const CacheLayout& layout,
-                                                                  const CudaOptions& options, int max_rows);
-  // Before Attend, once the pool is there.
+                                                                  const CacheLayout& layout, const CudaOptions& options,
+                                                                  int max_rows);
+  // Before Attend, once the pool is there. UNIMPLEMENTED when what ScoreKernel::kFast needs is missing.
   absl::Status Attach(const CachePool& pool);
   StrideAttention* stride_attention() { return stride_.get(); }  // null: the device or the mode has none
 
@@ -45,7 +47,8 @@ class PrefillAttention {
   const CacheLayout layout_;
   const DType compute_;
   AttentionScratch scratch_ = {};
-  std::unique_ptr<StrideAttention> stride_;  // does it all where the device has it
+  std::unique_ptr<StrideAttention> stride_;  // null: there is none
+  bool required_ = false;                    // it is not to be done without
 };
 
 }  // namespace cascade::kernels::cuda

@@ -114,8 +114,8 @@ absl::Status CudaBackend::MakeCacheOps(const CacheShape& shape, int max_rows) {
   if (status.ok() && options_.score_kernel == ScoreKernel::kFast &&
       (prefill_attention_->stride_attention() == nullptr || !prefill_attention_->stride_attention()->predicts())) {
     status = absl::InvalidArgumentError(
-        "--score-kernel fast: it is for compute capability 9.0, heads of up to 128, --score-reduction mean and an "
-        "--ema-decay that leaves a stride's first token a thousandth; auto takes it where it can");
+        "--score-kernel fast: it is for compute capability 9.0, heads of up to 128, --score-reduction mean, not "
+        "--deterministic, and an --ema-decay that leaves a stride's first token a thousandth; auto takes it where it can");
   }
   take(StrideCloser::Create(*stream_, memory_, pool_.layout, kMaxCloses), closer_);
   if (!status.ok()) return status;

@@ -18,7 +18,7 @@ namespace cascade::kernels::cuda {
 
 // Rows of a tile, with all queries of a KV head's group: what work and the memory between kernels is cut into.
 inline int RowsOfTile(const CacheLayout& layout) { return 128 / layout.group; }
-inline int RowTiles(const CacheLayout& layout, int rows) {
+inline int TilesOfRows(const CacheLayout& layout, int rows) {
   return (rows + RowsOfTile(layout) - 1) / RowsOfTile(layout);
 }
 
@@ -27,7 +27,7 @@ class StrideAttention {
  public:
   virtual ~StrideAttention() = default;
 
-  // The pool is there now. INTERNAL when the driver does not take its shape.
+  // The pool is there now. UNIMPLEMENTED when the driver is too old, INTERNAL when it does not take the pool's shape.
   virtual absl::Status Attach(const CachePool& pool, const AttentionScratch& scratch) = 0;
 
   // From what RotateQueries left in the scratch: writes the rows' outputs and lse, and adds their scores

@@ -154,7 +154,7 @@ struct Options {
   int64_t tokens = 32768;
   int64_t shadow_tokens = 0;
   GeometryOptions geometry;
-  std::vector<float> limits = {0.1f};
+  std::vector<float> limits = {kernels::CudaOptions{}.certificate_limit};
   int max_rows = 1024;
 };
 

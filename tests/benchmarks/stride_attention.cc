@@ -46,7 +46,7 @@ T OrDie(absl::StatusOr<T> value) {
   return std::move(*value);
 }
 
-// Normal to three decimals of its moments; quick.
+// Nearly normal: mean 0, variance 1; quick.
 class Noise {
  public:
   explicit Noise(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}

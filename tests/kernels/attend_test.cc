@@ -88,6 +88,21 @@ TEST_P(AttendTest, MixedStepsAgreeWithReference) {
   ExpectAgreesWithReference(*Create(), Case(), {.sessions = 3, .most_rows = 9, .seed = 5, .fused = true});
 }
 
+TEST_P(AttendTest, ANeighboursNaNsStayItsOwn) {
+  CacheCase test_case = Case();
+  for (const int most_rows : {1 << 20, 9}) {
+    const Slicing slicing = {.sessions = 2, .most_rows = most_rows, .seed = most_rows < 10 ? 5u : 0u};
+    test_case.nan_session = -1;
+    CacheRun healthy = RunCache(*Create(), test_case, slicing);
+    test_case.nan_session = 1;
+    CacheRun beside = RunCache(*Create(), test_case, slicing);
+    EXPECT_TRUE(std::isnan(beside.outputs[1].back()));
+    healthy.outputs.resize(1), healthy.heads.resize(1);
+    for (const float x : healthy.outputs[0]) ASSERT_TRUE(std::isfinite(x));
+    ExpectSameRun(healthy, beside);
+  }
+}
+
 TEST_P(AttendTest, SlicingBatchAndThreadsChangeNoBit) {
   if (!GetParam().backend.row_invariant) return;  // it does not say so
   CacheCase test_case = Case();

@@ -261,6 +261,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--score-certificate-limit", "nan"}, ExitCode::kConfig, "--score-certificate-limit"},
         BadFlags{{"--score-certificate-limit", "0.1", "--device", "cpu"}, ExitCode::kConfig, "is for CUDA"},
         BadFlags{{"--score-certificate-limit", "0.1", "--score-kernel", "exact"}, ExitCode::kConfig, "predicted"},
+        BadFlags{{"--score-certificate-limit", "0.1", "--score-reduction", "max"}, ExitCode::kConfig, "predicted"},
         BadFlags{{"--deterministic", "--deterministic"}, ExitCode::kUsage, "--deterministic"},
         BadFlags{{"--deterministic", "on"}, ExitCode::kUsage, "on"},
         BadFlags{{"--deterministic=perhaps"}, ExitCode::kUsage, "--deterministic"},

@@ -322,6 +322,8 @@ TEST(Statistics, OneLine) {
   EXPECT_EQ(FormatStatistics(earlier, now, 5.0),
             "prompt 102.4 tok/s, generation 41.2 tok/s, running 3, waiting 1, sessions 4, slots free 12, scores predicted "
             "98.5 %, certificate 0.041");
+  now.score_heads_rejected = 200;
+  EXPECT_THAT(FormatStatistics(earlier, now, 5.0), testing::EndsWith(", scores predicted 0.0 %"));
   EXPECT_TRUE(now.BusySince(now));  // a turn runs, however slowly
 }
 

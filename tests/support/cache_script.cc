@@ -120,6 +120,7 @@ std::vector<float> TokenInput(const CacheCase& test_case, int session, int token
   std::vector<float> values(static_cast<size_t>(shape.num_kv_heads) * (kind == 0 ? shape.group : 1) * shape.head_dim);
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = uniform(random) + (kind == 1 && i % shape.head_dim < 4 ? 1.0f : 0.0f);
+    if (kind == 0 && session == test_case.nan_session) values[i] = std::nanf("");
     if (!test_case.heavy) continue;
     if (kind == 1 && token % 53 == 7) values[i] *= 3;
     const int element = static_cast<int>(i) % shape.head_dim;

@@ -19,6 +19,7 @@ struct CacheCase {
   int tokens = 100;         // of a session
   int64_t first_index = 0;  // append indices begin here
   bool heavy = false;       // sinks and few other keys take most of the attention
+  int nan_session = -1;     // whose queries are no numbers
 };
 
 // A shape of two layers and two KV heads with RoPE theta 10,000. Windows must be at least the stride.

@@ -32,7 +32,7 @@ struct alignas(8) StagedTile {
   int first_slot;
   int bits;  // -1: the walk is over
 
-  // masked: not all of the tile's rows see all of its keys. sampled: its keys are sample_step slots apart.
+  // masked: not all rows see all of its keys, or are there. sampled: its keys are sample_step slots apart.
   __device__ static StagedTile Make(int segment, int first_slot, int query_buffer, bool masked, bool sampled) {
     return {first_slot, segment << 3 | query_buffer << 2 | static_cast<int>(masked) << 1 | static_cast<int>(sampled)};
   }
@@ -58,6 +58,7 @@ struct Control {
 struct Block {
   SeenSegment segments[kMaxSegments];
   int least[kMaxSegments], most[kMaxSegments];  // limits of the tile's first and last row
+  bool partial;  // not all of the tile's rows are the slice's: what was copied for the others may be anything
 };
 
 }  // namespace cascade::kernels::cuda::sm90::forward

@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kFoldThreads)
     const float certificate =
         HeadCertificate(a.certificates, arguments.weights, blockIdx.z, tiles, kv_head, layout.num_kv_heads);
     if (threadIdx.x == 0) {
-      within = certificate <= arguments.limit;
+      within = IsWithin(certificate, arguments.limit);
       if (blockIdx.x == 0) Count(*arguments.totals, certificate, within);
     }
   }

@@ -40,6 +40,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     block.most[thread] = block.segments[thread].Limit(first_row + num_rows - 1);
   }
   if (thread == 0) {
+    block.partial = num_rows < a.maps.tile_tokens;
     for (int i = 0; i < 2; ++i) {
       control.query_full[i].Init(1);
       control.query_empty[i].Init(kWarps);

@@ -1,6 +1,6 @@
 // Attention of many rows over the cache on Hopper, with what the exact scores need, or with the scores themselves.
 //
-// The forward pass is that of FlashAttention-3 (Shah et al. 2024, section 3): one warp brings tiles by tensor copies,
+// The forward pass is that of FlashAttention-3 (Shah et al. 2024, section 3): two warps bring tiles by tensor copies,
 // two warpgroups take turns to multiply. It runs over sinks and rings with the queries turned for each.
 #pragma once
 
@@ -20,10 +20,12 @@ struct ForwardArguments {
   int sample_phase;  // 0 .. sample_step - 1: which keys are sampled
   void* out;         // [rows of the step, heads * head_dim]
   // Of a prediction; [slices of the part][row tiles][KV heads] each.
-  float* column_sums;  // [..][entries]: sum over the tile's queries of weight * p / (what was predicted)
-  float* masses;       // [heads][rows], as scratch.lse: weight * a row's sum / what was predicted
-  float*
-      certificates;  // attention credited on behalf of the wrong row (attention_scores.h); infinity: outputs are wrong
+  // [..][entries]: sum over the tile's queries of weight * p / (what was predicted)
+  float* column_sums;
+  // [heads][rows], as scratch.lse: weight * a row's sum / what was predicted
+  float* masses;
+  // How far the tile's scores together may be off (attention_scores.h); infinity: its outputs are wrong too
+  float* certificates;
 };
 
 enum class ForwardMode {

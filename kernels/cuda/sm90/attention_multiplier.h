@@ -187,7 +187,7 @@ class Multiplier {
   __device__ bool Softmax(float (&s)[64], const StagedTile& tile) {
     if (tile.masked()) {
       const SeenSegment& seen = block_.segments[tile.segment()];
-      const int limits[2] = {seen.Limit(row_[0]), seen.Limit(row_[1])};
+      const int limits[2] = {valid_[0] ? seen.Limit(row_[0]) : 0, valid_[1] ? seen.Limit(row_[1]) : 0};
       Mask(s, tile, 0, limits);
     }
     bool raised = false;
@@ -254,8 +254,11 @@ class Multiplier {
       if (tile.masked()) {
         const SeenSegment& seen = block_.segments[tile.segment()];
         const int recent = RecentPlace(seen, tile.segment(), block_.least[tile.segment()]);
-        const int limits[2] = {tile.sampled() ? recent : seen.Limit(row_[0]),
-                               tile.sampled() ? recent : seen.Limit(row_[1])};
+        int limits[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          limits[half] = !valid_[half] ? 0 : tile.sampled() ? recent : seen.Limit(row_[half]);
+        }
         Mask(s, tile, tile.sampled() ? 0 : recent, limits);
       }
       float used[2];

@@ -30,7 +30,8 @@ class KeyProducer {
         const int recent = RecentPlace(seen, s, block_.least[s]);
         for (int tile = -1; (tile = NextTile(seen, kTileKeys * step, tile + 1, recent)) >= 0;) {
           const int first = tile * kTileKeys * step;
-          Bring<true>(s, first + a_.sample_phase, !seen.AllBelow(first, first + kTileKeys * step, recent));
+          Bring<true>(s, first + a_.sample_phase,
+                      block_.partial || !seen.AllBelow(first, first + kTileKeys * step, recent));
         }
         const SeenSegment rest = From(seen, recent);
         for (int tile = -1; (tile = NextTile(rest, kTileKeys, tile + 1, block_.most[s] - recent)) >= 0;) {
@@ -43,7 +44,7 @@ class KeyProducer {
       const SeenSegment& seen = block_.segments[s];
       for (int tile = -1; (tile = NextTile(seen, kTileKeys, tile + 1, block_.most[s])) >= 0;) {
         const int first = tile * kTileKeys;
-        Bring<false>(s, first, !seen.AllBelow(first, first + kTileKeys, block_.least[s]));
+        Bring<false>(s, first, block_.partial || !seen.AllBelow(first, first + kTileKeys, block_.least[s]));
       }
     }
     End();

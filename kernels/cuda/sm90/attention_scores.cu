@@ -186,7 +186,8 @@ class Multiplier {
   __device__ void Add(const float (&s)[64], int first_row) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const float* references = control_.references[done_.stage] + lane % 4 * 2;
-    if (first_row < work_.masked_end) {
+    // What was copied beyond the slice's rows may be anything.
+    if (first_row < work_.masked_end || first_row + kTileQueries > work_.row_end) {
       AddColumns<true>(s, references, first_row + lane % 4 * 2);
     } else {
       AddColumns<false>(s, references, first_row);
@@ -205,8 +206,9 @@ class Multiplier {
       for (int half = 0; half < 2; ++half) {
         float a = Exp2(s[j * 4 + half * 2] - reference.x), b = Exp2(s[j * 4 + half * 2 + 1] - reference.y);
         if (kMasked) {
-          if (row + j * 8 < seen_from_[half]) a = 0;
-          if (row + j * 8 + 1 < seen_from_[half]) b = 0;
+          const int first = row + j * 8;
+          if (first < seen_from_[half] || first >= work_.row_end) a = 0;
+          if (first + 1 < seen_from_[half] || first + 1 >= work_.row_end) b = 0;
         }
         totals_[half] += a + b;
       }
@@ -244,8 +246,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int row_end = min(a.part.row_end, slice.num_rows);
   if (a.tables.live[slice_index] == 0 || slice.sinks != 0 || row_end <= a.part.row_begin) return;
   // All warps find the same.
-  if (only_rejected && HeadCertificate(a.certificates, arguments.weights, blockIdx.z, row_tiles, kv_head,
-                                       layout.num_kv_heads) <= arguments.limit) {
+  if (only_rejected &&
+      IsWithin(HeadCertificate(a.certificates, arguments.weights, blockIdx.z, row_tiles, kv_head, layout.num_kv_heads),
+               arguments.limit)) {
     return;
   }
 

@@ -6,9 +6,9 @@
 
 namespace cascade::kernels::cuda::sm90 {
 
-// From a prediction's column sums. Of a row tile all are scaled by one number, which makes their total right; what is
-// then credited on behalf of the wrong rows is the sum over rows of |mass * scale - weight|. The certificate of a
-// (slice, KV head) is its share over all tiles: the head's scores together are off by no more.
+// From a prediction's column sums. Of a row tile all are scaled by one number, which makes their total right; its
+// keys' scores together are then off by no more than the sum over rows of |mass * scale - weight|. The certificate of a
+// (slice, KV head) is the share of that in all weights.
 struct FoldArguments {
   ForwardArguments forward;
   float* scales;              // [slices][row tiles][KV heads]

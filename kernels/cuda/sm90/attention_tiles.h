@@ -30,6 +30,11 @@ __device__ inline float HeadCertificate(const float* certificates, const float* 
   return all > 0 ? wrong / all : 0.0f;
 }
 
+// Whether the head's predicted scores are taken. Not what is infinite, or no number.
+__device__ inline bool IsWithin(float certificate, float limit) {
+  return certificate <= limit && certificate < __builtin_huge_valf();
+}
+
 // The next of a segment's tiles of so many slots that holds places below `limit`, from `tile` on; -1: none.
 __device__ inline int NextTile(const SeenSegment& segment, int slots, int tile, int limit) {
   if (limit <= 0) return -1;

@@ -53,9 +53,6 @@ __device__ inline void FenceSharedWrites() { asm volatile("fence.proxy.async.sha
 
 // Copies of a box of a tensor to shared memory, by one thread: its bytes arrive at `barrier`. Coordinates count
 // elements, innermost first; what lies outside of the tensor is zero.
-__device__ inline void PrefetchMap(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
 __device__ inline void CopyBox3(void* to, const CUtensorMap* map, Barrier& barrier, int c0, int c1, int c2) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::
@@ -78,14 +75,6 @@ __device__ inline void CopyBox5(void* to, const CUtensorMap* map, Barrier& barri
       "l"(map), "r"(SharedAddress(&barrier.state)), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
       : "memory");
 }
-// Of consecutive bytes: a multiple of 16, both addresses 16-byte aligned.
-__device__ inline void CopyBytes(void* to, const void* from, int bytes, Barrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   SharedAddress(to)),
-               "l"(from), "r"(bytes), "r"(SharedAddress(&barrier.state))
-               : "memory");
-}
-
 // Registers of each thread of the warpgroup from here on: a multiple of 8.
 template <int count>
 __device__ inline void GiveRegisters() {

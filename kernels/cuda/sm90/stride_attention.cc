@@ -28,7 +28,9 @@ bool Predicts(const CacheLayout& layout, const CudaOptions& options) {
 // Predictions save half of a pass, and cost launches and a prologue (docs/benchmarks.md).
 bool PredictionPays(const AttentionPart& part, const CacheLayout& layout) {
   constexpr int64_t kLeastWork = int64_t{5} << 19;  // rows times keys of a head
-  return int64_t{part.num_slices} * (part.row_end - part.row_begin) * layout.entries >= kLeastWork;
+  // Of one slice, in whole tiles: whoever shares its launch does not decide.
+  const int64_t rows = int64_t{TilesOfRows(layout, part.row_end - part.row_begin)} * RowsOfTile(layout);
+  return rows * layout.entries >= kLeastWork;
 }
 
 class HopperAttention final : public StrideAttention {
@@ -52,7 +54,7 @@ class HopperAttention final : public StrideAttention {
     };
     if (!predicts_) return status;
     const CacheLayout& layout = arguments_.forward.pool.layout;
-    const size_t tiles = static_cast<size_t>(RowTiles(layout, scratch_rows)) * layout.num_kv_heads;
+    const size_t tiles = static_cast<size_t>(TilesOfRows(layout, scratch_rows)) * layout.num_kv_heads;
     take(tiles * layout.entries, arguments_.forward.column_sums);
     take(static_cast<size_t>(scratch_rows) * layout.num_kv_heads * layout.group, arguments_.forward.masses);
     take(tiles, arguments_.forward.certificates);
@@ -103,7 +105,7 @@ class HopperAttention final : public StrideAttention {
   void TakeCertificates(Stream& stream, ScoreCertificates* pinned) override {
     stream.CopyToHost("scores", pinned, arguments_.totals, sizeof(ScoreCertificates));
     stream.Fill("scores", arguments_.totals, 0, sizeof(ScoreCertificates));
-    has_certificates_ = false;
+    has_certificates_ = stream.failed();  // what has not been taken is counted with the next
   }
 
  private:
