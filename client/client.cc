@@ -83,6 +83,10 @@ grpc::Status Client::DeleteSession(const std::string& session_id) {
   return stub_->DeleteSession(NewContext(session_id).get(), request, &response);
 }
 
+grpc::Status Client::ForkSession(const v1::ForkSessionRequest& request, v1::Session* session) {
+  return stub_->ForkSession(NewContext(request.session_id()).get(), request, session);
+}
+
 grpc::Status Client::Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
   return stub_->Tokenize(NewContext().get(), request, response);
 }

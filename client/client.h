@@ -49,6 +49,7 @@ class Client {
   grpc::Status GetSession(const std::string& session_id, v1::Session* session);
   grpc::Status ListSessions(const v1::ListSessionsRequest& request, v1::ListSessionsResponse* response);
   grpc::Status DeleteSession(const std::string& session_id);
+  grpc::Status ForkSession(const v1::ForkSessionRequest& request, v1::Session* session);
 
   grpc::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
   grpc::Status Detokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response);

@@ -1,4 +1,4 @@
-// cascade sessions: list, show, create, delete.
+// cascade sessions: list, show, create, fork, delete.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -74,6 +74,18 @@ int Create(const std::string& label, const GlobalOptions& global) {
   return 0;
 }
 
+int Fork(const std::string& id, const std::string& label, const GlobalOptions& global) {
+  const std::unique_ptr<Client> client = ConnectTo(global);
+  if (client == nullptr) return kExitUnreachable;
+  v1::ForkSessionRequest request;
+  request.set_session_id(id);
+  request.set_label(label);
+  v1::Session session;
+  if (grpc::Status status = client->ForkSession(request, &session); !status.ok()) return Fail(status);
+  std::printf("%s\n", session.session_id().c_str());
+  return 0;
+}
+
 // All that exist are deleted, also behind one that does not.
 int Delete(const std::vector<std::string>& ids, const GlobalOptions& global) {
   const std::unique_ptr<Client> client = ConnectTo(global);
@@ -96,7 +108,7 @@ void AddSessions(CLI::App& app, Command& chosen) {
     std::string label;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* sessions = app.add_subcommand("sessions", "List, show, create and delete sessions")->fallthrough();
+  CLI::App* sessions = app.add_subcommand("sessions", "List, show, create, fork and delete sessions")->fallthrough();
   sessions->require_subcommand(1);
 
   CLI::App* list = sessions->add_subcommand("list", "All sessions, oldest first")->fallthrough();
@@ -115,6 +127,15 @@ void AddSessions(CLI::App& app, Command& chosen) {
   create->add_option("--label", options->label, "a name for people: letters, digits, _ and -, 64 at most");
   create->callback(
       [=, &chosen] { chosen = [=](const GlobalOptions& global) { return Create(options->label, global); }; });
+
+  CLI::App* fork =
+      sessions->add_subcommand("fork", "Make a session that goes on from where another one is; print its id")
+          ->fallthrough();
+  fork->add_option("id", options->id, "the session to begin from")->required();
+  fork->add_option("--label", options->label, "a name for people: letters, digits, _ and -, 64 at most");
+  fork->callback([=, &chosen] {
+    chosen = [=](const GlobalOptions& global) { return Fork(options->id, options->label, global); };
+  });
 
   CLI::App* remove = sessions->add_subcommand("delete", "Delete sessions; a running turn is cancelled")->fallthrough();
   remove->add_option("id", options->ids, "the sessions")->required();

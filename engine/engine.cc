@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine_loop.h"
+#include "engine/fork.h"
 #include "engine/inspection.h"
 #include "engine/prompt_encoder.h"
 #include "engine/session/session_store.h"
@@ -40,16 +41,16 @@ class EngineImpl final : public Engine {
   }
   absl::Status DeleteSession(const std::string& id) override { return sessions_.Delete(id); }
 
+  absl::StatusOr<SessionInfo> ForkSession(const std::string& id, const std::string& label,
+                                          std::optional<int64_t> expected_position) override {
+    if (absl::Status status = Admission(); !status.ok()) return status;
+    return WithoutLostDevice(Fork(id, label, expected_position, sessions_, model_, BetweenSteps()));
+  }
+
   absl::StatusOr<std::vector<HeadView>> InspectSession(const std::string& id, std::vector<int> layers,
                                                        std::vector<int> kv_heads, int64_t* position) override {
-    const auto between_steps = [this](std::function<void()> work) {
-      return loop_.queue().RunBetweenSteps(std::move(work));
-    };
-    auto views =
-        Inspect(options_, id, std::move(layers), std::move(kv_heads), sessions_, model_, between_steps, position);
-    if (!absl::IsDataLoss(views.status())) return views;
-    loop_.ReportLostDevice(views.status());
-    return absl::UnavailableError(absl::StrCat("the device has failed: ", views.status().message()));
+    return WithoutLostDevice(
+        Inspect(options_, id, std::move(layers), std::move(kv_heads), sessions_, model_, BetweenSteps(), position));
   }
 
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) override;
@@ -74,6 +75,16 @@ class EngineImpl final : public Engine {
   const EngineOptions& options() const override { return options_; }
 
  private:
+  cascade::BetweenSteps BetweenSteps() {
+    return [this](std::function<void()> work) { return loop_.queue().RunBetweenSteps(std::move(work)); };
+  }
+  // What work between steps has found: a device that is lost ends all that runs, too.
+  template <class T>
+  absl::StatusOr<T> WithoutLostDevice(absl::StatusOr<T> found) {
+    if (!absl::IsDataLoss(found.status())) return found;
+    loop_.ReportLostDevice(found.status());
+    return absl::UnavailableError(absl::StrCat("the device has failed: ", found.status().message()));
+  }
   absl::Status Admission() const {
     if (loop_.device_lost()) return absl::UnavailableError("the device has failed");
     return admitting_.load() ? absl::OkStatus() : absl::UnavailableError("the server is draining");

@@ -1,17 +1,14 @@
 // Which tokens a session holds, read between the engine's steps.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "engine/between_steps.h"
 #include "engine/engine.h"
 #include "engine/session/session_store.h"
 
 namespace cascade {
-
-// Runs a piece of work on the engine thread, between two steps; false when that thread has ended.
-using BetweenSteps = std::function<bool(std::function<void()>)>;
 
 // See Engine::InspectSession. The session is busy meanwhile. A few heads are read between two steps, so that running
 // turns go on; the whole answer is in memory at the end (24 bytes per held token, layer and head): ask for few layers

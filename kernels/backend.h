@@ -164,6 +164,9 @@ class Backend {
   virtual void SetEndIds(std::span<const int32_t> ids) {}
   // Zeroes a slot before another session uses it.
   virtual void ClearSlot(int slot) = 0;
+  // Makes all of slot `to` what slot `from` is, after the steps that were begun. Waits for the device. An error leaves
+  // `to` undefined.
+  virtual absl::Status CopySlot(int from, int to) = 0;
   // Copies what one layer and KV head of a slot holds. Waits for the device.
   virtual absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 

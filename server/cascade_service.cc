@@ -1,8 +1,10 @@
 #include "server/cascade_service.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/convert.h"
 #include "server/generate_reactor.h"
 #include "server/grpc_status.h"
@@ -106,6 +108,21 @@ CascadeService::Unary* CascadeService::DeleteSession(Call* call, const Bytes* re
       [this](v1::DeleteSessionRequest& in, v1::DeleteSessionResponse* out) {
         const absl::Status status = CheckSessionId(in.session_id());
         return status.ok() ? context_.engine.DeleteSession(in.session_id()) : status;
+      });
+}
+
+CascadeService::Unary* CascadeService::ForkSession(Call* call, const Bytes* request, Bytes* response) {
+  return Answer<v1::ForkSessionRequest, v1::Session>(
+      context_, call, request, response, Runs::kOnWorker, [this](v1::ForkSessionRequest& in, v1::Session* out) {
+        absl::Status status = CheckSessionId(in.session_id());
+        if (status.ok()) status = CheckLabel(in.label());
+        const auto position =
+            in.has_expected_position() ? std::optional<int64_t>(in.expected_position()) : std::nullopt;
+        if (status.ok() && position.has_value() && *position < 0) {
+          status = absl::InvalidArgumentError(absl::StrCat("expected_position must be at least 0, got ", *position));
+        }
+        if (!status.ok()) return status;
+        return SetSession(context_.engine.ForkSession(in.session_id(), in.label(), position), context_, out);
       });
 }
 

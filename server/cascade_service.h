@@ -7,12 +7,13 @@
 namespace cascade {
 
 // Every method takes raw bytes; wire.h says why.
-using RawService = v1::Cascade::WithRawCallbackMethod_Generate<v1::Cascade::WithRawCallbackMethod_Score<
-    v1::Cascade::WithRawCallbackMethod_CreateSession<v1::Cascade::WithRawCallbackMethod_GetSession<
-        v1::Cascade::WithRawCallbackMethod_ListSessions<v1::Cascade::WithRawCallbackMethod_DeleteSession<
-            v1::Cascade::WithRawCallbackMethod_InspectSession<v1::Cascade::WithRawCallbackMethod_Tokenize<
-                v1::Cascade::WithRawCallbackMethod_Detokenize<v1::Cascade::WithRawCallbackMethod_ApplyChatTemplate<
-                    v1::Cascade::WithRawCallbackMethod_GetServerInfo<v1::Cascade::Service>>>>>>>>>>>;
+using RawService = v1::Cascade::WithRawCallbackMethod_Generate<
+    v1::Cascade::WithRawCallbackMethod_Score<v1::Cascade::WithRawCallbackMethod_CreateSession<
+        v1::Cascade::WithRawCallbackMethod_GetSession<v1::Cascade::WithRawCallbackMethod_ListSessions<
+            v1::Cascade::WithRawCallbackMethod_DeleteSession<v1::Cascade::WithRawCallbackMethod_ForkSession<
+                v1::Cascade::WithRawCallbackMethod_InspectSession<v1::Cascade::WithRawCallbackMethod_Tokenize<
+                    v1::Cascade::WithRawCallbackMethod_Detokenize<v1::Cascade::WithRawCallbackMethod_ApplyChatTemplate<
+                        v1::Cascade::WithRawCallbackMethod_GetServerInfo<v1::Cascade::Service>>>>>>>>>>>>;
 
 // Called by gRPC's threads.
 class CascadeService final : public RawService {
@@ -32,6 +33,7 @@ class CascadeService final : public RawService {
   Unary* GetSession(Call* call, const Bytes* request, Bytes* response) override;
   Unary* ListSessions(Call* call, const Bytes* request, Bytes* response) override;
   Unary* DeleteSession(Call* call, const Bytes* request, Bytes* response) override;
+  Unary* ForkSession(Call* call, const Bytes* request, Bytes* response) override;
   Unary* Tokenize(Call* call, const Bytes* request, Bytes* response) override;
   Unary* Detokenize(Call* call, const Bytes* request, Bytes* response) override;
   Unary* ApplyChatTemplate(Call* call, const Bytes* request, Bytes* response) override;

@@ -321,6 +321,8 @@ void Llama::RunOutputs(const ForwardBatch& batch, ForwardResult& result) {
 
 void Llama::ClearSlot(int slot) { backend_.ClearSlot(slot); }
 
+absl::Status Llama::CopySlot(int from, int to) { return backend_.CopySlot(from, to); }
+
 absl::StatusOr<kernels::HeadContents> Llama::ReadHead(int slot, int layer, int kv_head) {
   return backend_.ReadHead(slot, layer, kv_head);
 }

@@ -55,6 +55,7 @@ class Model {
   absl::Status Forward(const ForwardBatch& batch, ForwardResult& result);
 
   virtual void ClearSlot(int slot) = 0;
+  virtual absl::Status CopySlot(int from, int to) = 0;  // kernels/backend.h
   virtual absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 };
 
@@ -91,6 +92,7 @@ class Llama final : public Model {
   absl::Status Launch(const ForwardBatch& batch) override;
   absl::Status Collect(ForwardResult& result) override;
   void ClearSlot(int slot) override;
+  absl::Status CopySlot(int from, int to) override;
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
  private:

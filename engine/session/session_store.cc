@@ -57,6 +57,21 @@ void SessionLease::Release() {
   store_->EndLease(session);
 }
 
+SessionInfo SessionLease::Adopt(const SessionCache& cache, ReplyEnd reply_end) {
+  CASCADE_CHECK(held());
+  const auto session = std::move(session_);
+  MutexLock lock(store_->mutex_);
+  const int slot = session->cache.slot;
+  session->cache = cache;
+  session->cache.slot = slot;
+  session->reply_end = reply_end;
+  session->idle_since = store_->clock_.Now();
+  session->busy = false;
+  const SessionInfo info = DescribeSession(*session, store_->geometry_, store_->ttl_);
+  store_->EndLease(session);
+  return info;
+}
+
 SessionStore::SessionStore(const CascadeGeometry& geometry, int num_slots, std::chrono::seconds ttl, Clock& clock,
                            RandomSource& random)
     : geometry_(geometry),
@@ -69,11 +84,10 @@ SessionStore::SessionStore(const CascadeGeometry& geometry, int num_slots, std::
   for (int slot = num_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
-absl::StatusOr<SessionInfo> SessionStore::Create(const std::string& label) {
+absl::StatusOr<SessionStore::SessionPtr> SessionStore::Add(const std::string& label) {
   if (absl::Status status = ValidateLabel(label); !status.ok()) return status;
   const uint64_t high = random_.Next64();
   const uint64_t low = random_.Next64();
-  MutexLock lock(mutex_);
   Expire();
   if (session_slots_ >= num_slots_ - 1 || free_slots_.empty()) {
     return absl::ResourceExhaustedError(absl::StrCat("no cache slot is free: ", session_slots_, " sessions of at most ",
@@ -91,7 +105,21 @@ absl::StatusOr<SessionInfo> SessionStore::Create(const std::string& label) {
   session->idle_since = clock_.Now();
   by_id_[session->id] = session;
   by_generation_[session->generation] = session;
-  return DescribeSession(*session, geometry_, ttl_);
+  return session;
+}
+
+absl::StatusOr<SessionInfo> SessionStore::Create(const std::string& label) {
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionPtr> session = Add(label);
+  if (!session.ok()) return session.status();
+  return DescribeSession(**session, geometry_, ttl_);
+}
+
+absl::StatusOr<AcquiredSession> SessionStore::CreateBusy(const std::string& label) {
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionPtr> session = Add(label);
+  if (!session.ok()) return session.status();
+  return Borrow(*session, [] {});  // nothing to cancel: it ends by itself
 }
 
 absl::StatusOr<SessionInfo> SessionStore::Get(const std::string& id) {
@@ -149,6 +177,10 @@ absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std
     return absl::FailedPreconditionError(
         absl::StrCat("expected_position is ", *expected_position, ", but the session's position is ", position));
   }
+  return Borrow(session, std::move(cancel));
+}
+
+AcquiredSession SessionStore::Borrow(const SessionPtr& session, std::function<void()> cancel) {
   AcquiredSession acquired{SessionLease(), session->cache, session->reply_end};
   session->busy = true;
   session->cancel = std::move(cancel);

@@ -42,6 +42,8 @@ class SessionLease {
   void Lose();
   // Nothing has changed: no turn took place.
   void Release();
+  // The session, a new one, begins as another one is; `cache` but for its slot, which is the session's own.
+  SessionInfo Adopt(const SessionCache& cache, ReplyEnd reply_end);
 
  private:
   friend class SessionStore;
@@ -64,6 +66,8 @@ class SessionStore {
 
   // RESOURCE_EXHAUSTED when no slot is free, or only the one that is kept for one-shot turns.
   absl::StatusOr<SessionInfo> Create(const std::string& label);
+  // The same, busy until the lease is given back.
+  absl::StatusOr<AcquiredSession> CreateBusy(const std::string& label);
   absl::StatusOr<SessionInfo> Get(const std::string& id);
   // page_size in [1, 1000].
   absl::StatusOr<SessionPage> List(int page_size, const std::string& page_token);
@@ -86,6 +90,8 @@ class SessionStore {
   friend class SessionLease;
   using SessionPtr = std::shared_ptr<Session>;
 
+  absl::StatusOr<SessionPtr> Add(const std::string& label) CASCADE_REQUIRES(mutex_);  // errors: Create's
+  AcquiredSession Borrow(const SessionPtr& session, std::function<void()> cancel) CASCADE_REQUIRES(mutex_);
   SessionPtr Find(const std::string& id) CASCADE_REQUIRES(mutex_);
   void Unlist(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
   void FreeSlot(Session& session) CASCADE_REQUIRES(mutex_);

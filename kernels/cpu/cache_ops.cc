@@ -65,6 +65,17 @@ void CacheOps::ClearSlot(int slot) {
   }
 }
 
+void CacheOps::CopySlot(int from, int to) {
+  CASCADE_CHECK(from >= 0 && from < num_slots_ && to >= 0 && to < num_slots_ && from != to);
+  // By blocks: the threads share the memory's speed.
+  constexpr size_t kPiece = size_t{1} << 20;
+  const size_t bytes = layout_.slot_bytes();
+  pool_.ParallelFor(static_cast<int64_t>((bytes + kPiece - 1) / kPiece), [&](int64_t piece, int) {
+    const size_t begin = static_cast<size_t>(piece) * kPiece;
+    std::memcpy(Slot(to) + begin, Slot(from) + begin, std::min(kPiece, bytes - begin));
+  });
+}
+
 absl::StatusOr<HeadContents> CacheOps::ReadHead(int slot, int layer, int kv_head) {
   const CacheShape& shape = layout_.shape();
   if (absl::Status status = CheckHead(num_slots_, shape.num_layers, shape.num_kv_heads, slot, layer, kv_head);

@@ -34,6 +34,7 @@ class CacheOps {
 
   // As in kernels/backend.h.
   void ClearSlot(int slot);
+  void CopySlot(int from, int to);
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head);
   void BeginStep(std::span<const Slice> slices);
   void AppendKv(int layer, TensorView k, TensorView v);

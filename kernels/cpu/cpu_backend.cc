@@ -89,6 +89,10 @@ absl::Status CpuBackend::CreateCaches(const CacheShape& shape, int num_slots, in
 
 size_t CpuBackend::CacheBytesPerSlot(const CacheShape& shape) const { return CacheOps::BytesPerSlot(shape); }
 void CpuBackend::ClearSlot(int slot) { Caches().ClearSlot(slot); }
+absl::Status CpuBackend::CopySlot(int from, int to) {
+  Caches().CopySlot(from, to);
+  return absl::OkStatus();
+}
 absl::StatusOr<HeadContents> CpuBackend::ReadHead(int slot, int layer, int kv_head) {
   return Caches().ReadHead(slot, layer, kv_head);
 }

@@ -28,6 +28,7 @@ class CpuBackend : public Backend {
   absl::Status CreateCaches(const CacheShape& shape, int num_slots, int max_rows) override;
   size_t CacheBytesPerSlot(const CacheShape& shape) const override;
   void ClearSlot(int slot) override;
+  absl::Status CopySlot(int from, int to) override;
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
   void BeginStep(const StepInput& input) override;

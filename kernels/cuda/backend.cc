@@ -196,6 +196,16 @@ void CudaBackend::ClearSlot(int slot) {
   stream_->Fill("ClearSlot", pool_.memory + static_cast<size_t>(slot) * bytes, 0, bytes);
 }
 
+absl::Status CudaBackend::CopySlot(int from, int to) {
+  CASCADE_CHECK(from >= 0 && from < num_slots_ && to >= 0 && to < num_slots_ && from != to);
+  AddPendingScores();
+  const size_t bytes = pool_.layout.slot_bytes;
+  stream_->CopyOnDevice("CopySlot", pool_.memory + static_cast<size_t>(to) * bytes,
+                        pool_.memory + static_cast<size_t>(from) * bytes, bytes);
+  stream_->Synchronize("CopySlot");
+  return stream_->TakeError();
+}
+
 absl::StatusOr<HeadContents> CudaBackend::ReadHead(int slot, int layer, int kv_head) {
   const CacheLayout& layout = pool_.layout;
   if (absl::Status status = CheckHead(num_slots_, layout.num_layers, layout.num_kv_heads, slot, layer, kv_head);

@@ -55,6 +55,7 @@ class CudaBackend final : public Backend {
                                                      double utilization) override;
   void SetEndIds(std::span<const int32_t> ids) override;
   void ClearSlot(int slot) override;
+  absl::Status CopySlot(int from, int to) override;
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
   int max_steps_in_flight() const override { return kStepsInFlight; }

@@ -67,6 +67,11 @@ void Stream::CopyToHost(const char* op, void* host, const void* device, size_t b
   Check(op, cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_));
 }
 
+void Stream::CopyOnDevice(const char* op, void* to, const void* from, size_t bytes) {
+  if (failed() || bytes == 0) return;
+  Check(op, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+}
+
 void Stream::Fill(const char* op, void* device, int byte, size_t bytes) {
   if (failed() || bytes == 0) return;
   Check(op, cudaMemsetAsync(device, byte, bytes, stream_));

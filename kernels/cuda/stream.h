@@ -75,6 +75,7 @@ class Stream {
   // Host memory: pinned, and untouched until the copy is done; or pageable.
   void CopyToDevice(const char* op, void* device, const void* host, size_t bytes);
   void CopyToHost(const char* op, void* host, const void* device, size_t bytes);
+  void CopyOnDevice(const char* op, void* to, const void* from, size_t bytes);
   void Fill(const char* op, void* device, int byte, size_t bytes);
 
   void Check(const char* op, cudaError_t result);

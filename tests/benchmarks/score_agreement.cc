@@ -71,6 +71,10 @@ class ShadowedBackend final : public kernels::Backend {
     primary_.ClearSlot(slot);
     if (shadow_ != nullptr) shadow_->ClearSlot(slot);
   }
+  absl::Status CopySlot(int from, int to) override {
+    if (shadow_ != nullptr) Check(shadow_->CopySlot(from, to));
+    return primary_.CopySlot(from, to);
+  }
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override {
     return primary_.ReadHead(slot, layer, kv_head);
   }

@@ -108,6 +108,7 @@ TEST(Commands, WrongArgumentsAre64InOneLine) {
       {"bench", "--concurrency", "0"},
       {"sessions"},
       {"sessions", "show"},
+      {"sessions", "fork"},
       {"inspect"},
       {"info", "--wait", "-1"},
       {"info", "--timeout", "0"},
@@ -191,6 +192,13 @@ TEST_F(CommandsTest, SessionsAreMadeShownAndDeleted) {
   EXPECT_EQ(result.code, 1);
   EXPECT_EQ(result.errors, "cascade: not found: no such session\n");
   EXPECT_THAT(server_.session_ids(), IsEmpty());
+}
+
+TEST_F(CommandsTest, SessionsAreForked) {
+  server_.AddSession("mine").set_position(77);
+  EXPECT_EQ(Run({"sessions", "fork", "mine", "--label", "other"}).output, "session1\n");
+  EXPECT_THAT(Run({"sessions", "show", "session1"}).output, AllOf(HasSubstr("other"), HasSubstr("77 seen")));
+  EXPECT_EQ(Run({"sessions", "fork", "unknown"}).errors, "cascade: not found: no such session\n");
 }
 
 TEST_F(CommandsTest, InspectDraws) {

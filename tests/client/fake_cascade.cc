@@ -197,6 +197,18 @@ grpc::Status FakeCascade::DeleteSession(grpc::ServerContext* context, const v1::
   return sessions_.erase(request->session_id()) == 1 ? grpc::Status::OK : NotFound();
 }
 
+grpc::Status FakeCascade::ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
+                                      v1::Session* session) {
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(request->session_id());
+  if (found == sessions_.end()) return NotFound();
+  *session = found->second;
+  session->set_session_id("session" + std::to_string(++created_));
+  session->set_label(request->label());
+  sessions_[session->session_id()] = *session;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeCascade::InspectSession(grpc::ServerContext* context, const v1::InspectSessionRequest* request,
                                          grpc::ServerWriter<v1::InspectSessionResponse>* writer) {
   std::lock_guard lock(mutex_);

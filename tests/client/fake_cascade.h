@@ -51,6 +51,8 @@ class FakeCascade final : public v1::Cascade::Service {
                             v1::ListSessionsResponse* response) override;
   grpc::Status DeleteSession(grpc::ServerContext* context, const v1::DeleteSessionRequest* request,
                              v1::DeleteSessionResponse* response) override;
+  grpc::Status ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
+                           v1::Session* session) override;
   grpc::Status InspectSession(grpc::ServerContext* context, const v1::InspectSessionRequest* request,
                               grpc::ServerWriter<v1::InspectSessionResponse>* writer) override;
   grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request,

@@ -143,6 +143,19 @@ TEST_F(BadRequestTest, SessionsAndText) {
   list.set_page_token("made up");
   Expect(client.ListSessions(list, &sessions), StatusCode::INVALID_ARGUMENT, "page_token");
 
+  const auto fork = [&](const std::string& id, const std::string& label, int64_t position) {
+    v1::ForkSessionRequest request;
+    request.set_session_id(id);
+    request.set_label(label);
+    request.set_expected_position(position);
+    return client.ForkSession(request, &session);
+  };
+  Expect(fork("", "", 0), StatusCode::INVALID_ARGUMENT, "session_id");
+  Expect(fork("nobody", "", 0), StatusCode::NOT_FOUND, "session");
+  Expect(fork(witness_, "no spaces", 0), StatusCode::INVALID_ARGUMENT, "label");
+  Expect(fork(witness_, "", -1), StatusCode::INVALID_ARGUMENT, "expected_position");
+  Expect(fork(witness_, "", 1'000'000), StatusCode::FAILED_PRECONDITION, "position");
+
   const auto inspect = [&](const std::string& id, int layer, int head) {
     v1::InspectSessionRequest request;
     request.set_session_id(id);

@@ -133,7 +133,7 @@ TEST_F(Program, ADeviceThatIsTooSmall) {
 }
 
 TEST_F(Program, ADeviceWithoutPredictedScores) {
-  ExpectFailure(CudaFlags({"--score-kernel", "fast"}), 78, {"--score-kernel fast", "compute capability 9.0", "auto"});
+  ExpectFailure({"--device", "cuda", "--score-kernel", "fast"}, 78, {"--score-kernel fast", "compute capability 9.0", "auto"});
 }
 
 TEST_F(Program, AutoTakesTheDeviceAndItsTypes) {

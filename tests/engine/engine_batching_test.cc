@@ -143,7 +143,7 @@ TEST_P(EngineBatchingTest, AFullQueueRefuses) {
   EXPECT_TRUE(Finish(TextTurn("c", 1, session)).status.ok());
 }
 
-TEST_P(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
+TEST_P(EngineBatchingTest, ABusySessionRefusesInspectionAndForkToo) {
   Start(Endless());
   const std::string session = NewSession();
   model_->Hold();
@@ -151,6 +151,7 @@ TEST_P(EngineBatchingTest, ABusySessionRefusesAndInspectionToo) {
   EXPECT_EQ(engine_->GetSession(session)->state, SessionState::kBusy);
   EXPECT_EQ(SubmitCode(TextTurn("y", 5, session)), absl::StatusCode::kAborted);
   EXPECT_EQ(engine_->InspectSession(session, {}, {}, nullptr).status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(engine_->ForkSession(session, "", std::nullopt).status().code(), absl::StatusCode::kAborted);
   model_->ReleaseAll();
   Collect(*stream);
 }

@@ -143,6 +143,19 @@ TEST_P(EngineFaultTest, ALostDeviceEndsEverything) {
   EXPECT_EQ(cause.code(), absl::StatusCode::kDataLoss);
 }
 
+TEST_P(EngineFaultTest, AForkThatFindsTheDeviceLost) {
+  std::atomic<int> faults{0};
+  options_.on_device_fault = [&](absl::Status) { ++faults; };
+  Start(Endless());
+  const std::string session = NewSession();
+  Finish(TextTurn("ab", 3, session));
+  const auto stream = MustSubmit(TextTurn("runs", 100000));
+  model_->FailNextCopy(absl::DataLossError("fell off the bus"));
+  EXPECT_EQ(engine_->ForkSession(session, "", std::nullopt).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(absl::IsUnavailable(Collect(*stream).status));
+  EXPECT_EQ(faults.load(), 1);
+}
+
 TEST_P(EngineFaultTest, WhatALostDeviceSays) {
   Start(Endless());
   const std::string session = NewSession();

@@ -339,6 +339,60 @@ TEST_P(EngineTurnTest, Inspection) {
   EXPECT_EQ(engine_->InspectSession("unknown", {}, {}, nullptr).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_P(EngineTurnTest, AForkGoesOnFromWhereItsOriginIs) {
+  Start();
+  const std::string session = NewSession();
+  Finish(IdsTurn({1, 2, 3, 4, 5}, 3, session));
+  const int64_t position = Position(session);
+  const auto fork = engine_->ForkSession(session, "other", position);
+  ASSERT_TRUE(fork.ok()) << fork.status();
+  EXPECT_NE(fork->id, session);
+  EXPECT_EQ(fork->label, "other");
+  EXPECT_EQ(fork->state, SessionState::kResident);
+  EXPECT_EQ(fork->position, position);
+  EXPECT_EQ(fork->turns, 0);
+  EXPECT_EQ(engine_->SlotsFree(), 2);
+  // The same next tokens; and then they part.
+  EXPECT_EQ(Finish(IdsTurn({7}, 4, session)).token_ids, Finish(IdsTurn({7}, 4, fork->id)).token_ids);
+  EXPECT_EQ(Position(fork->id), Position(session));
+  Finish(IdsTurn({8, 9}, 0, fork->id));
+  EXPECT_EQ(Position(fork->id), Position(session) + 2);
+  EXPECT_TRUE(engine_->DeleteSession(session).ok());
+  EXPECT_TRUE(Finish(IdsTurn({7}, 2, fork->id)).status.ok());
+}
+
+TEST_P(EngineTurnTest, AForkOfASessionWithoutTokens) {
+  Start();
+  const std::string session = NewSession();
+  const auto fork = engine_->ForkSession(session, "", std::nullopt);
+  ASSERT_TRUE(fork.ok()) << fork.status();
+  EXPECT_EQ(fork->position, 0);
+  EXPECT_EQ(Finish(IdsTurn({1, 2}, 3, fork->id)).token_ids, Finish(IdsTurn({1, 2}, 3, session)).token_ids);
+}
+
+TEST_P(EngineTurnTest, ForksThatAreNot) {
+  Start();
+  const std::string session = NewSession();
+  Finish(IdsTurn({1, 2, 3}, 1, session));
+  const auto code = [&](const std::string& id, const std::string& label, std::optional<int64_t> position) {
+    return engine_->ForkSession(id, label, position).status().code();
+  };
+  EXPECT_EQ(code("unknown", "", std::nullopt), absl::StatusCode::kNotFound);
+  EXPECT_EQ(code(session, "two words", std::nullopt), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(session, "", 3), absl::StatusCode::kFailedPrecondition);
+  model_->FailNextCopy(absl::InternalError("copy"));
+  EXPECT_EQ(code(session, "", std::nullopt), absl::StatusCode::kInternal);
+  EXPECT_EQ(engine_->SlotsFree(), 3);  // and no session is left
+  EXPECT_EQ(engine_->ListSessions(10, "")->sessions.size(), 1u);
+  NewSession(), NewSession();
+  EXPECT_EQ(code(session, "", std::nullopt), absl::StatusCode::kResourceExhausted);
+  // The origin is as it was, and free.
+  EXPECT_EQ(Position(session), 4);
+  EXPECT_TRUE(Finish(IdsTurn({7}, 1, session)).status.ok());
+  engine_->StopAdmission();
+  EXPECT_EQ(code(session, "", std::nullopt), absl::StatusCode::kUnavailable);
+}
+
 TEST_P(EngineTurnTest, OptionsThatContradict) {
   FakeModel model(options_.geometry, ByteTokenizer::kVocabulary, 16);
   const auto code = [&](const std::function<void(EngineOptions&)>& change) {

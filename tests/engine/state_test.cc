@@ -121,7 +121,8 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
   const bool quantised = GetParam() % 2 == 0;
   TinyModelOptions tiny;
   tiny.seed = static_cast<uint32_t>(GetParam());
-  tiny.matrices = quantised ? (GetParam() % 4 == 0 ? kernels::DType::kQ4_1 : kernels::DType::kQ8_0) : kernels::DType::kF32;
+  tiny.matrices =
+      quantised ? (GetParam() % 4 == 0 ? kernels::DType::kQ4_1 : kernels::DType::kQ8_0) : kernels::DType::kF32;
   WriteTinyModel(path, tiny);
   const CascadeGeometry geometry = RandomGeometry(rng, pick(1, 4));
   SCOPED_TRACE(geometry.ToString());
@@ -149,8 +150,16 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
       neighbours.push_back(*stream);
     }
     std::vector<int32_t> history;
-    const int turns = pick(1, 10);
+    const int turns = pick(1, 10), fork_before = pick(0, turns - 1);
+    std::string fork;
+    size_t forked_at = 0;
     for (int turn = 0; turn < turns; ++turn) {
+      if (turn == fork_before) {
+        const auto info = crowded.engine->ForkSession(session, "", static_cast<int64_t>(history.size()));
+        ASSERT_TRUE(info.ok()) << info.status();
+        fork = info->id;
+        forked_at = history.size();
+      }
       std::vector<int32_t> ids = random_ids(pick(1, 60));
       history.insert(history.end(), ids.begin(), ids.end());
       const std::vector<int32_t> sampled = RunTurn(*crowded.engine, session, ids, pick(0, 1) * pick(1, 12), 1.0f);
@@ -164,6 +173,10 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
       }
     }
     ASSERT_EQ(among.position, static_cast<int64_t>(history.size()));
+
+    // A fork from somewhere on the way, led to the same place in one turn.
+    RunTurn(*crowded.engine, fork, {history.begin() + static_cast<ptrdiff_t>(forked_at), history.end()}, 0);
+    ExpectSame(among, Finish(*crowded.engine, fork), "a fork, round " + std::to_string(round));
 
     // The same ids in one turn, alone, one thread, big steps.
     const std::string single = alone.engine->CreateSession("")->id;

@@ -87,6 +87,34 @@ TEST_F(ServiceTest, SessionsFromCreationToDeletion) {
   }
 }
 
+TEST_F(ServiceTest, ForkSession) {
+  v1::ForkSessionRequest request;
+  request.set_session_id(CreateSession());
+  request.set_label("other");
+  const auto fork = [&](v1::Session* session) {
+    grpc::ClientContext context;
+    return stub_->ForkSession(&context, request, session);
+  };
+  v1::Session session;
+  ASSERT_TRUE(fork(&session).ok());
+  EXPECT_NE(session.session_id(), request.session_id());
+  EXPECT_EQ(session.label(), "other");
+  EXPECT_EQ(session.position(), 7);
+  request.set_expected_position(8);
+  EXPECT_EQ(fork(&session).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  request.set_expected_position(-1);
+  EXPECT_EQ(fork(&session).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(fork(&session).error_message(), testing::StartsWith("expected_position"));
+  request.clear_expected_position();
+  request.set_label("two words");
+  EXPECT_THAT(fork(&session).error_message(), testing::StartsWith("label"));
+  request.clear_label();
+  request.set_session_id("unknown");
+  EXPECT_EQ(fork(&session).error_code(), grpc::StatusCode::NOT_FOUND);
+  request.clear_session_id();
+  EXPECT_THAT(fork(&session).error_message(), testing::StartsWith("session_id"));
+}
+
 TEST_F(ServiceTest, PagesOfSessions) {
   for (int i = 0; i < 5; ++i) CreateSession();
   v1::ListSessionsRequest request;

@@ -80,6 +80,22 @@ absl::Status FakeEngine::DeleteSession(const std::string& id) {
   return sessions_.erase(id) == 1 ? absl::OkStatus() : absl::NotFoundError("no such session");
 }
 
+absl::StatusOr<SessionInfo> FakeEngine::ForkSession(const std::string& id, const std::string& label,
+                                                    std::optional<int64_t> expected_position) {
+  Wait();
+  MutexLock lock(mutex_);
+  if (!failure_.ok()) return failure_;
+  const auto origin = sessions_.find(id);
+  if (origin == sessions_.end()) return absl::NotFoundError("no such session");
+  if (expected_position.value_or(origin->second.position) != origin->second.position) {
+    return absl::FailedPreconditionError("expected_position");
+  }
+  SessionInfo fork = origin->second;
+  fork.id = "session" + std::to_string(++made_);
+  fork.label = label;
+  return sessions_[fork.id] = fork;
+}
+
 absl::StatusOr<std::vector<HeadView>> FakeEngine::InspectSession(const std::string& id, std::vector<int> layers,
                                                                  std::vector<int> kv_heads, int64_t* position) {
   Wait();

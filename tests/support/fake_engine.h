@@ -28,13 +28,15 @@ class FakeEngine final : public Engine {
   FakeTurn NextTurn();
   // What the next calls answer instead of OK. OK: as usual.
   void FailWith(absl::Status status);
-  // Runs inside DeleteSession and InspectSession, which may wait.
+  // Runs inside DeleteSession, ForkSession and InspectSession, which may wait.
   void OnWait(std::function<void()> hook);
 
   absl::StatusOr<SessionInfo> CreateSession(const std::string& label) override;
   absl::StatusOr<SessionInfo> GetSession(const std::string& id) override;
   absl::StatusOr<SessionPage> ListSessions(int page_size, const std::string& page_token) override;
   absl::Status DeleteSession(const std::string& id) override;
+  absl::StatusOr<SessionInfo> ForkSession(const std::string& id, const std::string& label,
+                                          std::optional<int64_t> expected_position) override;
   absl::StatusOr<std::vector<HeadView>> InspectSession(const std::string& id, std::vector<int> layers,
                                                        std::vector<int> kv_heads, int64_t* position) override;
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) override;

@@ -261,6 +261,18 @@ void FakeModel::ClearSlot(int slot) {
   slots_[slot] = Slot{.clean = true, .ids = {}, .hash = 0, .sampled = kernels::kNoId};
 }
 
+void FakeModel::FailNextCopy(absl::Status status) {
+  MutexLock lock(mutex_);
+  next_copy_ = std::move(status);
+}
+
+absl::Status FakeModel::CopySlot(int from, int to) {
+  MutexLock lock(mutex_);
+  Expect(from != to, "a slot copied to itself");
+  slots_[to] = slots_[from];
+  return std::exchange(next_copy_, absl::OkStatus());
+}
+
 absl::StatusOr<kernels::HeadContents> FakeModel::ReadHead(int slot, int layer, int kv_head) {
   kernels::HeadContents contents;
   const auto add = [&](int slots) {

@@ -50,6 +50,7 @@ class FakeModel final : public Model {
   void WaitForSteps(int64_t steps);  // so many have been run, in all
   void FailNextStep(absl::Status status);
   void FailNextLaunch(absl::Status status);
+  void FailNextCopy(absl::Status status);
   void CertifyNextStep(const kernels::ScoreCertificates& certificates);
 
   std::vector<StepRecord> steps() const;
@@ -67,6 +68,7 @@ class FakeModel final : public Model {
   absl::Status Launch(const ForwardBatch& batch) override;
   absl::Status Collect(ForwardResult& result) override;
   void ClearSlot(int slot) override;
+  absl::Status CopySlot(int from, int to) override;
   // Every segment's slots hold token index 0 and score `slot`.
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
@@ -111,6 +113,7 @@ class FakeModel final : public Model {
   std::vector<StepRecord> steps_ CASCADE_GUARDED_BY(mutex_);
   std::vector<std::string> violations_ CASCADE_GUARDED_BY(mutex_);
   absl::Status next_status_ CASCADE_GUARDED_BY(mutex_);
+  absl::Status next_copy_ CASCADE_GUARDED_BY(mutex_);
   kernels::ScoreCertificates next_certificates_ CASCADE_GUARDED_BY(mutex_);
   absl::Status next_launch_ CASCADE_GUARDED_BY(mutex_);
   bool holding_ CASCADE_GUARDED_BY(mutex_) = false;
