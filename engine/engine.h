@@ -69,8 +69,8 @@ class Engine {
   virtual absl::StatusOr<SessionPage> ListSessions(int page_size, const std::string& page_token) = 0;
   // Cancels a running turn and waits for its end (at most two steps more).
   virtual absl::Status DeleteSession(const std::string& id) = 0;
-  // A new session with the state that another one has now: continued alike, both go on alike. Its cost does not depend on
-  // how much the session has seen. ABORTED while it is busy, FAILED_PRECONDITION with the true position,
+  // A new session with the state that another one has now: continued alike, both go on alike. Its cost does not depend
+  // on how much the session has seen. ABORTED while it is busy, FAILED_PRECONDITION with the true position,
   // RESOURCE_EXHAUSTED as CreateSession. Waits for the loop thread.
   virtual absl::StatusOr<SessionInfo> ForkSession(const std::string& id, const std::string& label,
                                                   std::optional<int64_t> expected_position) = 0;

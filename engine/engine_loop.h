@@ -1,7 +1,7 @@
 // The one thread that runs turns: admits, schedules, feeds, publishes.
 //
-// DESIGN. Each round: do the work that callers left (inspections), drop what is cancelled or past its deadline, waiting
-// or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for one-shot
+// DESIGN. Each round: do the work that callers left (inspections, forks), drop what is cancelled or past its deadline,
+// waiting or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for one-shot
 // turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds).
 //
 // A step is launched and, when as many are in flight as the model takes, the oldest is collected. With one, that is the

@@ -13,7 +13,7 @@
 namespace cascade {
 
 // See Engine::ForkSession. Both sessions are busy meanwhile; when the copy fails the new one is gone and the other one
-// as it was.
+// goes on. The copy is one piece of work between two steps: turns wait for it (a slot's bytes, read and written).
 absl::StatusOr<SessionInfo> Fork(const std::string& id, const std::string& label,
                                  std::optional<int64_t> expected_position, SessionStore& sessions, Model& model,
                                  const BetweenSteps& between_steps);

@@ -129,9 +129,9 @@ struct HeadContents {
   std::vector<std::vector<float>> distinctness;
 };
 
-// Attention scores that were added up from predictions (cache.md, section 8), by (layer, KV head) of a slice or a part of
-// it. Its certificate bounds how far the scores of all keys together are off, as a share of all attention of the slice's
-// rows, what they give to sinks included.
+// Attention scores that were added up from predictions (cache.md, section 8), by (layer, KV head) of a slice or a part
+// of it. Its certificate bounds how far the scores of all keys together are off, as a share of all attention of the
+// slice's rows, what they give to sinks included.
 struct ScoreCertificates {
   int64_t heads = 0;     // predicted
   int64_t rejected = 0;  // of these: certificate above the limit, so added up exactly
@@ -204,8 +204,9 @@ class Backend {
   // Stores the slices' keys, rotated at their append index, and values; new entries have score 0.
   // k, v: [rows, kv_heads * head_dim], kCompute, k unrotated.
   virtual void AppendKv(int layer, TensorView k, TensorView v) = 0;
-  // Attention of every row over all its slice's segments, softmax scale 1/sqrt(head_dim), and the attention scores of all
-  // keys but sinks (cache.md, section 3): exact, or within a certificate where the back end was told that it may. q, out: [rows, kv_heads * G * head_dim], kCompute, q unrotated.
+  // Attention of every row over all its slice's segments, softmax scale 1/sqrt(head_dim), and the attention scores of
+  // all keys but sinks (cache.md, section 3): exact, or within a certificate where the back end was told that it may.
+  // q, out: [rows, kv_heads * G * head_dim], kCompute, q unrotated.
   virtual void Attend(int layer, TensorView q, TensorView out) = 0;
   // Closes full strides, in all layers. Those of dead rows stay open.
   virtual void CloseStrides(std::span<const Close> closes) = 0;

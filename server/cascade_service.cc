@@ -113,7 +113,7 @@ CascadeService::Unary* CascadeService::DeleteSession(Call* call, const Bytes* re
 
 CascadeService::Unary* CascadeService::ForkSession(Call* call, const Bytes* request, Bytes* response) {
   return Answer<v1::ForkSessionRequest, v1::Session>(
-      context_, call, request, response, Runs::kOnWorker, [this](v1::ForkSessionRequest& in, v1::Session* out) {
+      context_, call, request, response, Runs::kOnWorker, [this, call](v1::ForkSessionRequest& in, v1::Session* out) {
         absl::Status status = CheckSessionId(in.session_id());
         if (status.ok()) status = CheckLabel(in.label());
         const auto position =
@@ -121,8 +121,16 @@ CascadeService::Unary* CascadeService::ForkSession(Call* call, const Bytes* requ
         if (status.ok() && position.has_value() && *position < 0) {
           status = absl::InvalidArgumentError(absl::StrCat("expected_position must be at least 0, got ", *position));
         }
+        // A session that nobody will learn of must not keep a slot.
+        const absl::Status gone = absl::CancelledError("the client went away");
+        if (status.ok() && call->IsCancelled()) status = gone;
         if (!status.ok()) return status;
-        return SetSession(context_.engine.ForkSession(in.session_id(), in.label(), position), context_, out);
+        const absl::StatusOr<SessionInfo> fork = context_.engine.ForkSession(in.session_id(), in.label(), position);
+        if (fork.ok() && call->IsCancelled()) {
+          context_.engine.DeleteSession(fork->id).IgnoreError();
+          return gone;
+        }
+        return SetSession(fork, context_, out);
       });
 }
 

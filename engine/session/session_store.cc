@@ -84,17 +84,15 @@ SessionStore::SessionStore(const CascadeGeometry& geometry, int num_slots, std::
   for (int slot = num_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
-absl::StatusOr<SessionStore::SessionPtr> SessionStore::Add(const std::string& label) {
+absl::StatusOr<SessionStore::SessionPtr> SessionStore::Add(const std::string& label, const std::string& id) {
   if (absl::Status status = ValidateLabel(label); !status.ok()) return status;
-  const uint64_t high = random_.Next64();
-  const uint64_t low = random_.Next64();
   Expire();
   if (session_slots_ >= num_slots_ - 1 || free_slots_.empty()) {
     return absl::ResourceExhaustedError(absl::StrCat("no cache slot is free: ", session_slots_, " sessions of at most ",
                                                      num_slots_ - 1, "; delete one or come back later"));
   }
   auto session = std::make_shared<Session>(geometry_);
-  session->id = Hex64(high) + Hex64(low);
+  session->id = id;
   session->label = label;
   CASCADE_CHECK(by_id_.count(session->id) == 0);
   session->generation = next_generation_++;
@@ -108,16 +106,24 @@ absl::StatusOr<SessionStore::SessionPtr> SessionStore::Add(const std::string& la
   return session;
 }
 
+std::string SessionStore::NewId() {
+  const uint64_t high = random_.Next64();
+  const uint64_t low = random_.Next64();
+  return Hex64(high) + Hex64(low);
+}
+
 absl::StatusOr<SessionInfo> SessionStore::Create(const std::string& label) {
+  const std::string id = NewId();
   MutexLock lock(mutex_);
-  const absl::StatusOr<SessionPtr> session = Add(label);
+  const absl::StatusOr<SessionPtr> session = Add(label, id);
   if (!session.ok()) return session.status();
   return DescribeSession(**session, geometry_, ttl_);
 }
 
 absl::StatusOr<AcquiredSession> SessionStore::CreateBusy(const std::string& label) {
+  const std::string id = NewId();
   MutexLock lock(mutex_);
-  const absl::StatusOr<SessionPtr> session = Add(label);
+  const absl::StatusOr<SessionPtr> session = Add(label, id);
   if (!session.ok()) return session.status();
   return Borrow(*session, [] {});  // nothing to cancel: it ends by itself
 }

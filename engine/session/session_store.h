@@ -2,7 +2,7 @@
 //
 // DESIGN. One mutex guards everything; no method holds it while it calls out, and none keeps a reference into the maps
 // after its return. A turn borrows its session with a lease: the session is busy until the lease is given back, in one
-// of three ways. Expiry is lazy: every call first lets go what has expired; there is no timer. Slots are not cleared
+// of four ways. Expiry is lazy: every call first lets go what has expired; there is no timer. Slots are not cleared
 // here (that is the engine thread's): whoever first feeds a slot at position 0 clears it.
 #pragma once
 
@@ -90,7 +90,9 @@ class SessionStore {
   friend class SessionLease;
   using SessionPtr = std::shared_ptr<Session>;
 
-  absl::StatusOr<SessionPtr> Add(const std::string& label) CASCADE_REQUIRES(mutex_);  // errors: Create's
+  std::string NewId();
+  absl::StatusOr<SessionPtr> Add(const std::string& label, const std::string& id)
+      CASCADE_REQUIRES(mutex_);  // errors: Create's
   AcquiredSession Borrow(const SessionPtr& session, std::function<void()> cancel) CASCADE_REQUIRES(mutex_);
   SessionPtr Find(const std::string& id) CASCADE_REQUIRES(mutex_);
   void Unlist(const SessionPtr& session) CASCADE_REQUIRES(mutex_);

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -67,12 +68,14 @@ void CacheOps::ClearSlot(int slot) {
 
 void CacheOps::CopySlot(int from, int to) {
   CASCADE_CHECK(from >= 0 && from < num_slots_ && to >= 0 && to < num_slots_ && from != to);
-  // By blocks: the threads share the memory's speed.
-  constexpr size_t kPiece = size_t{1} << 20;
+  // By pieces: the threads share the memory's speed, and what is zero takes no memory (ClearSlot).
+  constexpr size_t kPiece = size_t{1} << 16;
   const size_t bytes = layout_.slot_bytes();
   pool_.ParallelFor(static_cast<int64_t>((bytes + kPiece - 1) / kPiece), [&](int64_t piece, int) {
-    const size_t begin = static_cast<size_t>(piece) * kPiece;
-    std::memcpy(Slot(to) + begin, Slot(from) + begin, std::min(kPiece, bytes - begin));
+    const size_t begin = static_cast<size_t>(piece) * kPiece, count = std::min(kPiece, bytes - begin);
+    std::byte *source = Slot(from) + begin, *target = Slot(to) + begin;
+    const bool zero = source[0] == std::byte{0} && std::memcmp(source, source + 1, count - 1) == 0;
+    if (!zero || madvise(target, count, MADV_DONTNEED) != 0) std::memcpy(target, source, count);
   });
 }
 

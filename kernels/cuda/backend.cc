@@ -115,7 +115,8 @@ absl::Status CudaBackend::MakeCacheOps(const CacheShape& shape, int max_rows) {
       (prefill_attention_->stride_attention() == nullptr || !prefill_attention_->stride_attention()->predicts())) {
     status = absl::InvalidArgumentError(
         "--score-kernel fast: it is for compute capability 9.0, heads of up to 128, --score-reduction mean, not "
-        "--deterministic, and an --ema-decay that leaves a stride's first token a thousandth; auto takes it where it can");
+        "--deterministic, and an --ema-decay that leaves a stride's first token a thousandth; auto takes it where it "
+        "can");
   }
   take(StrideCloser::Create(*stream_, memory_, pool_.layout, kMaxCloses), closer_);
   if (!status.ok()) return status;

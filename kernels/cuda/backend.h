@@ -1,7 +1,7 @@
 // The CUDA back end: owner of the device's memory and of the one stream, and of steps that are under way. What ops do
 // is in the files of their names.
 //
-// DESIGN. Nothing here waits for the device but WaitStep, Finish and the copies to the host. A step's integers are
+// DESIGN. Nothing here waits for the device but WaitStep, Finish, CopySlot and the copies to the host. A step's integers are
 // packed into one pinned buffer and copied to the device; the kernels of a decode step read them from there and take no
 // other argument that changes, so they are recorded once per number of rows (a CUDA graph) and replayed. Up to two
 // steps are under way; each has its own buffers of the three there are, so that the next one can be packed meanwhile.

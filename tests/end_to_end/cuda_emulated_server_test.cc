@@ -133,7 +133,8 @@ TEST_F(Program, ADeviceThatIsTooSmall) {
 }
 
 TEST_F(Program, ADeviceWithoutPredictedScores) {
-  ExpectFailure({"--device", "cuda", "--score-kernel", "fast"}, 78, {"--score-kernel fast", "compute capability 9.0", "auto"});
+  ExpectFailure({"--device", "cuda", "--score-kernel", "fast"}, 78,
+                {"--score-kernel fast", "compute capability 9.0", "auto"});
 }
 
 TEST_F(Program, AutoTakesTheDeviceAndItsTypes) {

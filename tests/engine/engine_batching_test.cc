@@ -1,5 +1,6 @@
 // Many turns at once: batches, bounds, waiting.
 #include <atomic>
+#include <thread>
 
 #include "tests/engine/engine_test_util.h"
 
@@ -154,6 +155,32 @@ TEST_P(EngineBatchingTest, ABusySessionRefusesInspectionAndForkToo) {
   EXPECT_EQ(engine_->ForkSession(session, "", std::nullopt).status().code(), absl::StatusCode::kAborted);
   model_->ReleaseAll();
   Collect(*stream);
+}
+
+TEST_P(EngineBatchingTest, WhileItIsForkedASessionIsBusyAndItsForkToo) {
+  Start(Endless());
+  const std::string session = NewSession();
+  Finish(IdsTurn({1, 2, 3}, 1, session));
+  model_->Hold();
+  const auto stream = MustSubmit(TextTurn("x", 5));
+  model_->WaitUntilHeld();
+  absl::StatusOr<SessionInfo> fork = absl::InternalError("");
+  std::thread forking([&] { fork = engine_->ForkSession(session, "", std::nullopt); });
+  while (engine_->ListSessions(10, "")->sessions.size() < 2) std::this_thread::yield();
+  const std::string other = engine_->ListSessions(10, "")->sessions.back().id;
+  for (const std::string& id : {session, other}) {
+    EXPECT_EQ(engine_->GetSession(id)->state, SessionState::kBusy);
+    EXPECT_EQ(SubmitCode(TextTurn("y", 5, id)), absl::StatusCode::kAborted);
+    EXPECT_EQ(engine_->ForkSession(id, "", std::nullopt).status().code(), absl::StatusCode::kAborted);
+  }
+  model_->ReleaseAll();
+  forking.join();
+  ASSERT_TRUE(fork.ok()) << fork.status();
+  EXPECT_EQ(fork->id, other);
+  EXPECT_EQ(fork->position, Position(session));
+  Collect(*stream);
+  EXPECT_TRUE(Finish(TextTurn("y", 2, session)).status.ok());
+  EXPECT_TRUE(Finish(TextTurn("y", 2, other)).status.ok());
 }
 
 TEST_P(EngineBatchingTest, TheFirstTokenLeavesInItsStep) {

@@ -190,6 +190,27 @@ TEST_P(StepTest, RecordedStepsHaveTheSameBits) {
   for (int slot = 0; slot < kSlots; ++slot) ExpectSameHead(model.Read(slot), expected.Read(slot));
 }
 
+// Steps that were ended and not waited for are seen, and what the slot held before is not.
+TEST_P(StepTest, ACopiedSlotIsTheOther) {
+  const auto backend = Create();
+  SmallModel model(*backend, GetParam(), random_);
+  for (int step = 0; step < 9; ++step) model.Step({0, 1, 2, 3}, {step, 7, 8, 9}, {}, 4), model.Wait();
+  const int in_flight = std::min(2, backend->max_steps_in_flight());
+  for (int step = 0; step < in_flight; ++step) model.Step({0, 1}, {step, 3}, {}, 4);
+  ASSERT_TRUE(backend->CopySlot(0, 3).ok());
+  for (int step = 0; step < in_flight; ++step) model.Wait();
+  model.script(3) = model.script(0);
+  const HeadContents origin = model.Read(0);
+  ExpectSameHead(model.Read(3), origin);
+  // They go on apart, and alike.
+  const HeadContents other = model.Read(1);
+  for (int step = 0; step < 6; ++step) model.Step({3}, {step + 1}, {}, 4), model.Wait();
+  ExpectSameHead(model.Read(0), origin);
+  ExpectSameHead(model.Read(1), other);
+  for (int step = 0; step < 6; ++step) model.Step({0}, {step + 1}, {}, 4), model.Wait();
+  ExpectSameHead(model.Read(0), model.Read(3));
+}
+
 // A recording of more rows than a step has does nothing in the rest.
 TEST_P(StepTest, RecordingsMayHaveMoreRows) {
   const auto backend = Create(), other = Create();

@@ -1,7 +1,9 @@
 // Unary calls, inspection, health, reflection and listening.
 #include <grpcpp/generic/generic_stub.h>
 
+#include <atomic>
 #include <future>
+#include <thread>
 
 #include "server/engine_statistics.h"
 #include "server/exit_code.h"
@@ -113,6 +115,28 @@ TEST_F(ServiceTest, ForkSession) {
   EXPECT_EQ(fork(&session).error_code(), grpc::StatusCode::NOT_FOUND);
   request.clear_session_id();
   EXPECT_THAT(fork(&session).error_message(), testing::StartsWith("session_id"));
+}
+
+// Who has gone away would never learn the new session's id, and nobody would delete it.
+TEST_F(ServiceTest, AForkThatNobodyWaitsForIsUndone) {
+  v1::ForkSessionRequest request;
+  request.set_session_id(CreateSession());
+  grpc::ClientContext context;
+  std::atomic<int> waits{0};  // inside the engine: the fork's, then the deletion's
+  engine_.OnWait([&] {
+    if (++waits > 1) return;
+    context.TryCancel();
+    std::this_thread::sleep_for(std::chrono::seconds(1));  // until the server has heard of it
+  });
+  v1::Session session;
+  EXPECT_EQ(stub_->ForkSession(&context, request, &session).error_code(), grpc::StatusCode::CANCELLED);
+  const auto sessions = [&] { return engine_.ListSessions(10, "")->sessions.size(); };
+  for (int i = 0; i < 1000 && (waits.load() < 2 || sessions() > 1); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(waits.load(), 2);
+  EXPECT_EQ(sessions(), 1u);
+  engine_.OnWait(nullptr);
 }
 
 TEST_F(ServiceTest, PagesOfSessions) {

@@ -93,6 +93,7 @@ absl::StatusOr<SessionInfo> FakeEngine::ForkSession(const std::string& id, const
   SessionInfo fork = origin->second;
   fork.id = "session" + std::to_string(++made_);
   fork.label = label;
+  fork.turns = 0;
   return sessions_[fork.id] = fork;
 }
 

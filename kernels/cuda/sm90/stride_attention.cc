@@ -27,9 +27,9 @@ bool Predicts(const CacheLayout& layout, const CudaOptions& options) {
 
 // Predictions save half of a pass, and cost launches and a prologue (docs/benchmarks.md).
 bool PredictionPays(const AttentionPart& part, const CacheLayout& layout) {
-  constexpr int64_t kLeastWork = int64_t{5} << 19;  // rows times keys of a head
-  // Of one slice, in whole tiles: whoever shares its launch does not decide.
-  const int64_t rows = int64_t{TilesOfRows(layout, part.row_end - part.row_begin)} * RowsOfTile(layout);
+  constexpr int64_t kLeastWork = int64_t{5} << 19;  // rows times slots
+  // The fewest rows that a slice of so many tiles has: whoever shares its launch does not decide.
+  const int64_t rows = int64_t{TilesOfRows(layout, part.row_end - part.row_begin) - 1} * RowsOfTile(layout) + 1;
   return rows * layout.entries >= kLeastWork;
 }
 

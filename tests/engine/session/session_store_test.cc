@@ -73,6 +73,29 @@ TEST_F(SessionStoreTest, OneShotTurnsMayTakeAllSlots) {
   MustCreate(store);
 }
 
+TEST_F(SessionStoreTest, ASessionThatIsMadeBusyBeginsAsAnotherOneIs) {
+  SessionStore store = MakeStore(3);
+  const std::string origin = MustCreate(store);
+  SessionCache cache = store.Acquire(origin, std::nullopt, [] {})->cache;
+  cache.pending = 7;
+  auto made = store.CreateBusy("copy");
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_NE(made->cache.slot, cache.slot);
+  const std::string id = store.List(10, "")->sessions.back().id;
+  EXPECT_EQ(store.Get(id)->state, SessionState::kBusy);
+  EXPECT_EQ(store.Acquire(id, std::nullopt, [] {}).status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(store.CreateBusy("").status().code(), absl::StatusCode::kResourceExhausted);
+  const SessionInfo info = made->lease.Adopt(cache, ReplyEnd::kNone);
+  EXPECT_EQ(info.id, id);
+  EXPECT_EQ(info.label, "copy");
+  EXPECT_EQ(info.state, SessionState::kResident);
+  EXPECT_EQ(info.position, 1);
+  const auto acquired = store.Acquire(id, 1, [] {});
+  ASSERT_TRUE(acquired.ok()) << acquired.status();
+  EXPECT_EQ(acquired->cache.slot, made->cache.slot);
+  EXPECT_EQ(acquired->cache.pending, 7);
+}
+
 TEST_F(SessionStoreTest, Labels) {
   SessionStore store = MakeStore(10);
   for (const std::string& good : {std::string(), std::string("a-B_9"), std::string(64, 'x')}) {
