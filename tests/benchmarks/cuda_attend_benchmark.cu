@@ -140,7 +140,7 @@ class Workload {
       const float angle = static_cast<float>(random() % 6283) * 1e-3f;
       turn = make_float2(std::cos(angle), std::sin(angle));
     }
-    pool_ = {layout, Array<unsigned char>(layout.slot_bytes * num_slices), nullptr};
+    pool_ = {layout, Array<unsigned char>(layout.slot_bytes * num_slices), nullptr, num_slices};
     tables_ = {Copy(slices), Copy(segments),   Copy(std::vector<int32_t>(num_slices, 1)),
                nullptr,      Copy(row_slices), Copy(std::vector<float>(num_rows(), 0.75f)),
                Copy(turns)};
