@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
@@ -25,6 +26,11 @@ enum class ScoreKernel {
   kFast,
   kAuto,  // kFast where there is one and it is faster
 };
+
+// As flags name them; `auto` is what is neither "exact" nor "fast".
+inline ScoreKernel ScoreKernelOf(std::string_view name) {
+  return name == "exact" ? ScoreKernel::kExact : name == "fast" ? ScoreKernel::kFast : ScoreKernel::kAuto;
+}
 
 struct CudaOptions {
   DType compute = DType::kBF16;  // or kF16: of activations and of what linear layers multiply

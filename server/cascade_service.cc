@@ -1,10 +1,8 @@
 #include "server/cascade_service.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/convert.h"
 #include "server/generate_reactor.h"
 #include "server/grpc_status.h"
@@ -116,16 +114,13 @@ CascadeService::Unary* CascadeService::ForkSession(Call* call, const Bytes* requ
       context_, call, request, response, Runs::kOnWorker, [this, call](v1::ForkSessionRequest& in, v1::Session* out) {
         absl::Status status = CheckSessionId(in.session_id());
         if (status.ok()) status = CheckLabel(in.label());
-        const auto position =
-            in.has_expected_position() ? std::optional<int64_t>(in.expected_position()) : std::nullopt;
-        if (status.ok() && position.has_value() && *position < 0) {
-          status = absl::InvalidArgumentError(absl::StrCat("expected_position must be at least 0, got ", *position));
-        }
+        const auto position = ExpectedPosition(in.has_expected_position(), in.expected_position());
+        if (status.ok()) status = position.status();
         // A session that nobody will learn of must not keep a slot.
         const absl::Status gone = absl::CancelledError("the client went away");
         if (status.ok() && call->IsCancelled()) status = gone;
         if (!status.ok()) return status;
-        const absl::StatusOr<SessionInfo> fork = context_.engine.ForkSession(in.session_id(), in.label(), position);
+        const absl::StatusOr<SessionInfo> fork = context_.engine.ForkSession(in.session_id(), in.label(), *position);
         if (fork.ok() && call->IsCancelled()) {
           context_.engine.DeleteSession(fork->id).IgnoreError();
           return gone;

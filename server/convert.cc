@@ -41,13 +41,6 @@ absl::StatusOr<Prompt> ToPrompt(bool has_prompt, v1::Prompt* prompt, bool allow_
                                                    : "prompt must have one of text and token_ids");
 }
 
-absl::Status SetExpectedPosition(bool has, int64_t value, TurnRequest* turn) {
-  if (!has) return absl::OkStatus();
-  if (value < 0) return absl::InvalidArgumentError(absl::StrCat("expected_position must be at least 0, got ", value));
-  turn->expected_position = value;
-  return absl::OkStatus();
-}
-
 // `size` bytes of `text` from `from` on, or a few less so that no character is cut.
 std::string_view WholeCharacters(std::string_view text, size_t from, size_t size) {
   size_t end = std::min(text.size(), from + size);
@@ -100,8 +93,9 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTim
   }
   auto& stop = *request.mutable_stopping()->mutable_stop();
   turn.stop.assign(std::make_move_iterator(stop.begin()), std::make_move_iterator(stop.end()));
-  const absl::Status status = SetExpectedPosition(request.has_expected_position(), request.expected_position(), &turn);
-  if (!status.ok()) return status;
+  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
+  if (!position.ok()) return position.status();
+  turn.expected_position = *position;
   return turn;
 }
 
@@ -114,9 +108,16 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime d
   if (!prompt.ok()) return prompt.status();
   turn.prompt = *std::move(prompt);
   turn.max_tokens = 0;  // only fed
-  const absl::Status status = SetExpectedPosition(request.has_expected_position(), request.expected_position(), &turn);
-  if (!status.ok()) return status;
+  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
+  if (!position.ok()) return position.status();
+  turn.expected_position = *position;
   return turn;
+}
+
+absl::StatusOr<std::optional<int64_t>> ExpectedPosition(bool has, int64_t value) {
+  if (!has) return std::nullopt;
+  if (value < 0) return absl::InvalidArgumentError(absl::StrCat("expected_position must be at least 0, got ", value));
+  return value;
 }
 
 absl::Status CheckLabel(const std::string& label) {

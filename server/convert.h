@@ -2,6 +2,8 @@
 // ranges of wire integers, names. What depends on the model or a session is checked by the engine.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +18,8 @@ namespace cascade {
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTime deadline);
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime deadline);
 absl::Status CheckLabel(const std::string& label);
+// Of a field that may be unset.
+absl::StatusOr<std::optional<int64_t>> ExpectedPosition(bool has, int64_t value);
 // [1, 1000], 100 when unset.
 absl::StatusOr<int> PageSize(const v1::ListSessionsRequest& request);
 // Each in [0, limit); doubles removed.

@@ -33,12 +33,9 @@ absl::StatusOr<OpenedDevice> OpenDevice(const ServerConfig& config) {
   auto device = ConfigureDevice(config, Device::kCuda);
   const bool chosen = config.device == "cuda";
   if (chosen && !device.ok()) return device.status();
-  const auto score_kernel = config.score_kernel == "exact"  ? kernels::ScoreKernel::kExact
-                            : config.score_kernel == "fast" ? kernels::ScoreKernel::kFast
-                                                            : kernels::ScoreKernel::kAuto;
   auto backend = kernels::CreateCudaBackend({.compute = device.ok() ? device->compute : kernels::DType::kBF16,
                                              .deterministic = config.deterministic,
-                                             .score_kernel = score_kernel,
+                                             .score_kernel = kernels::ScoreKernelOf(config.score_kernel),
                                              .certificate_limit = static_cast<float>(config.score_certificate_limit)});
   if (backend.ok() && !device.ok()) return device.status();
   if (backend.ok()) return OpenedDevice{*std::move(backend), *std::move(device)};

@@ -39,6 +39,18 @@ struct SeenSegment {
     if (slot >= slots) return 0x7FFFFFFF;
     return slot >= first_slot ? slot - first_slot : slot - first_slot + slots;
   }
+  // The first row that sees a place, if any does.
+  CASCADE_DEVICE_INLINE int FirstRow(int place) const { return place < count ? 0 : place - count + 1; }
+  // The next tile of so many slots that holds places below the limit, from `tile` on; -1: none.
+  CASCADE_DEVICE_INLINE int NextTile(int tile_slots, int tile, int limit) const {
+    if (limit <= 0) return -1;
+    const int end = first_slot + limit;
+    const int wrapped_end = end - slots;  // of the part that begins at slot 0
+    if (tile * tile_slots < wrapped_end) return tile;
+    const int first = first_slot / tile_slots;
+    if (tile < first) tile = first;
+    return tile * tile_slots < (end < slots ? end : slots) ? tile : -1;
+  }
   // All of the slots [begin, end) have places below the limit. False sometimes when they do and wrap: a hint only.
   CASCADE_DEVICE_INLINE bool AllBelow(int begin, int end, int limit) const {
     return end <= slots && (limit >= slots || Place(begin) + end - begin <= limit);

@@ -37,17 +37,6 @@ struct Query {
   int head;
 };
 
-// The next of a segment's tiles that holds places below `limit`, from `tile` on; -1: none.
-template <int kKeys>
-__device__ int NextTile(const SeenSegment& segment, int tile, int limit) {
-  if (limit <= 0) return -1;
-  const int end = segment.first_slot + limit;
-  const int wrapped_end = end - segment.slots;  // of the part that begins at slot 0
-  if (tile * kKeys < wrapped_end) return tile;
-  tile = max(tile, segment.first_slot / kKeys);
-  return tile * kKeys < min(end, segment.slots) ? tile : -1;
-}
-
 // Grid [row tiles, KV heads, slices], 4 warps. A tile holds whole rows, each with the queries of the KV head's group
 // one after the other, so that keys and values are read once for the group. Row tiles come first in the grid: blocks
 // that run together read the same keys.
@@ -115,7 +104,7 @@ __global__ void __launch_bounds__(kThreads)
   // Moves to the next tile that any of the block's rows sees something of; segment num_segments: there is none.
   const auto advance = [&](int& segment, int& tile) {
     for (++tile; segment < layout.num_segments; ++segment, tile = 0) {
-      tile = NextTile<Shape::kKeys>(segments[segment], tile, most[segment]);
+      tile = segments[segment].NextTile(Shape::kKeys, tile, most[segment]);
       if (tile >= 0) return;
     }
   };
@@ -362,7 +351,7 @@ void PrefillAttention::Attend(Stream& stream, const CachePool& pool, const StepT
   const int64_t width = int64_t{layout_.num_kv_heads} * layout_.group * layout_.head_dim;
   CASCADE_CHECK(layer >= 0 && layer < layout_.num_layers);
   CASCADE_CHECK(q.type == compute_ && out.type == compute_ && q.cols == width && out.cols == width);
-  const int tile_rows = (stride_ != nullptr ? RowsOfTile(layout_) : TileRows(layout_) / layout_.group);
+  const int tile_rows = stride_ != nullptr ? RowsOfTile(layout_) : TileRows(layout_) / layout_.group;
   const auto tiles = [tile_rows](int rows) { return (rows + tile_rows - 1) / tile_rows; };
   const bool predicts = stride_ != nullptr && stride_->predicts();
   for (size_t i = 0; i < host_slices.size();) {

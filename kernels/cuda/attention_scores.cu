@@ -77,13 +77,7 @@ __global__ void __launch_bounds__(kThreads)
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   if (thread < Shape::kKeys) {
     const int place = seen.Place(first_slot + thread);
-    int row = kNever;
-    if (place < seen.count) {
-      row = 0;
-    } else if (seen.grows && place < seen.Limit(row_end - 1)) {
-      row = place - seen.count + 1;
-    }
-    key_rows[thread] = row;
+    key_rows[thread] = place < seen.Limit(row_end - 1) ? seen.FirstRow(place) : kNever;
   }
   SyncBlock();
   int first_row = kNever, last_row = 0;  // that is the first one to see a key

@@ -5,17 +5,13 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "tests/benchmarks/or_die.h"
+
 namespace cascade::bench {
 namespace {
 
 // A wait that is shorter found the step done.
 constexpr double kWaitSeconds = 5e-6;
-
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
 
 }  // namespace
 

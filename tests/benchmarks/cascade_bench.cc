@@ -18,6 +18,7 @@
 #include "tests/benchmarks/bench_options.h"
 #include "tests/benchmarks/bench_report.h"
 #include "tests/benchmarks/bench_sessions.h"
+#include "tests/benchmarks/or_die.h"
 
 namespace cascade::bench {
 namespace {
@@ -25,31 +26,16 @@ namespace {
 // Steps before the timed ones: the pipeline fills, and a number of rows that is new is recorded.
 constexpr int kLead = 8;
 
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-
-template <class T>
-T OrDie(absl::StatusOr<T> value) {
-  Check(value.status());
-  return std::move(*value);
-}
-
 std::unique_ptr<kernels::Backend> OpenBackend(const BenchOptions& options, kernels::DeviceTrace& trace) {
   if (options.cuda()) {
     if (options.dtype != "auto" && options.dtype != "bfloat16" && options.dtype != "float16") {
       Check(absl::InvalidArgumentError("--dtype: CUDA has bfloat16 and float16"));
     }
     const kernels::DType compute = options.dtype == "float16" ? kernels::DType::kF16 : kernels::DType::kBF16;
-    const auto score_kernel = options.score_kernel == "exact"  ? kernels::ScoreKernel::kExact
-                              : options.score_kernel == "fast" ? kernels::ScoreKernel::kFast
-                                                               : kernels::ScoreKernel::kAuto;
     return OrDie(kernels::CreateCudaBackend({.compute = compute,
                                              .deterministic = options.deterministic,
                                              .trace = options.trace ? &trace : nullptr,
-                                             .score_kernel = score_kernel}));
+                                             .score_kernel = kernels::ScoreKernelOf(options.score_kernel)}));
   }
   if (options.dtype == "bfloat16" || options.dtype == "float16") {
     Check(absl::InvalidArgumentError("--dtype: the CPU has int8, int16 and float32"));

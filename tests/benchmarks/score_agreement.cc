@@ -2,7 +2,6 @@
 // certificates are; exact and predicted, and plain float32 on the CPU fed with the same queries, keys and values.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -18,24 +17,13 @@
 #include "engine/text/vocabulary.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/cuda_backend.h"
+#include "tests/benchmarks/or_die.h"
 #include "tests/support/session_runner.h"
 
 namespace cascade::bench {
 namespace {
 
 using kernels::TensorView;
-
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-
-template <class T>
-T OrDie(absl::StatusOr<T> value) {
-  Check(value.status());
-  return std::move(*value);
-}
 
 // Does what `primary` does, and repeats what happens to caches on `shadow`, if there is one, with the same values.
 class ShadowedBackend final : public kernels::Backend {

@@ -15,24 +15,18 @@
 #include "engine/model/llama.h"
 #include "engine/text/vocabulary.h"
 #include "kernels/cpu_backend.h"
+#include "tests/benchmarks/or_die.h"
 #include "tests/support/session_runner.h"
 
 namespace {
+
+using cascade::bench::OrDie;
 
 double ResidentMiB() {
   std::ifstream statm("/proc/self/statm");
   long size = 0, resident = 0;
   statm >> size >> resident;
   return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
-}
-
-template <class T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
-    std::exit(1);
-  }
-  return std::move(*value);
 }
 
 }  // namespace

@@ -15,7 +15,9 @@
 
 #include "engine/cache/cascade_geometry.h"
 #include "engine/cache/cascade_plan.h"
+#include "engine/model/llama.h"
 #include "kernels/cuda_backend.h"
+#include "tests/benchmarks/or_die.h"
 
 namespace cascade::bench {
 namespace {
@@ -33,18 +35,6 @@ struct Options {
 };
 
 constexpr int kInputSets = 4;
-
-void Check(const absl::Status& status) {
-  if (status.ok()) return;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-
-template <class T>
-T OrDie(absl::StatusOr<T> value) {
-  Check(value.status());
-  return std::move(*value);
-}
 
 // Nearly normal: mean 0, variance 1; quick.
 class Noise {
@@ -69,12 +59,10 @@ class Layers {
  public:
   Layers(const Options& options, const CascadeGeometry& geometry, int layers)
       : options_(options), geometry_(geometry), layers_(layers), plan_(geometry) {
-    kernels::CudaOptions cuda = {.deterministic = options.deterministic, .trace = &trace_};
-    cuda.certificate_limit = options.certificate_limit;
-    cuda.score_kernel = options.score_kernel == "exact"  ? kernels::ScoreKernel::kExact
-                        : options.score_kernel == "fast" ? kernels::ScoreKernel::kFast
-                                                         : kernels::ScoreKernel::kAuto;
-    backend_ = OrDie(kernels::CreateCudaBackend(cuda));
+    backend_ = OrDie(kernels::CreateCudaBackend({.deterministic = options.deterministic,
+                                                 .trace = &trace_,
+                                                 .score_kernel = kernels::ScoreKernelOf(options.score_kernel),
+                                                 .certificate_limit = options.certificate_limit}));
     const int64_t rows = geometry.stride, kv_width = int64_t{options.kv_heads} * options.head_dim;
     for (int set = 0; set < kInputSets; ++set) {
       for (const int64_t width : {kv_width * options.group, kv_width, kv_width}) {
@@ -104,28 +92,20 @@ class Layers {
       if (options.inputs == "heavy" && element % (options.head_dim / 2) >= options.head_dim * 3 / 8) sinks[i] += 2;
     }
     backend_->CopyFromHost(sinks, sinks_);
-    kernels::CacheShape shape;
-    shape.num_layers = layers;
-    shape.num_kv_heads = options.kv_heads;
-    shape.group = options.group;
-    shape.head_dim = options.head_dim;
-    shape.kv_type = kernels::DType::kBF16;
+    ModelConfig config;
+    config.num_layers = layers;
+    config.num_kv_heads = options.kv_heads;
+    config.num_heads = options.kv_heads * options.group;
+    config.head_dim = options.head_dim;
     for (int i = 0; i < options.head_dim / 2; ++i) {
-      shape.rope.frequency.push_back(std::pow(5e5, -2.0 * i / options.head_dim));
+      config.rope.frequency.push_back(std::pow(5e5, -2.0 * i / options.head_dim));
     }
-    shape.num_sinks = geometry.num_sinks;
-    for (int i = 0; i < geometry.num_sub_caches(); ++i) shape.ring_slots.push_back(geometry.ring_slots(i));
-    shape.stride = geometry.stride;
-    shape.selection_group = geometry.selection_group;
-    shape.selection = geometry.selection;
-    shape.reduction = geometry.score_reduction;
-    shape.ema_decay = geometry.ema_decay;
+    const kernels::CacheShape shape = MakeCacheShape(config, geometry, kernels::DType::kBF16);
     Check(backend_->CreateCaches(shape, 1, geometry.stride));
     ids_.assign(static_cast<size_t>(geometry.stride), 0);
   }
 
   const CascadePlan& plan() const { return plan_; }
-  std::string Description() const { return backend_->Description(); }
   double keys_seen() const { return keys_seen_; }
 
   void Restart() {

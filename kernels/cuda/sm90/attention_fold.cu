@@ -94,8 +94,7 @@ __global__ void __launch_bounds__(kFoldThreads)
   const int place = seen.Place(entry - layout.first_entry[segment]);
   if (place >= seen.Limit(row_end - 1)) return;
   // Tiles before the first one that sees the key have left nothing.
-  const int first_row = place < seen.count ? 0 : place - seen.count + 1;
-  const int first = max(first_row - a.part.row_begin, 0) / a.maps.tile_tokens;
+  const int first = max(seen.FirstRow(place) - a.part.row_begin, 0) / a.maps.tile_tokens;
   const size_t step = static_cast<size_t>(layout.num_kv_heads) * layout.entries;
   const size_t first_tile = TileIndex(blockIdx.z, 0, tiles, kv_head, layout.num_kv_heads);
   const float* sums = a.column_sums + first_tile * layout.entries + entry;

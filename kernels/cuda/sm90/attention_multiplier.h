@@ -54,12 +54,7 @@ class Multiplier {
     float s[64];
     uint32_t p[8][4];
     StagedTile tile = NextTileOfKeys();  // a row sees itself: there is one
-    MyTurn();
-    Logits(s, tile);
-    OthersTurn();
-    WaitProducts<0>();
-    Pin(s);
-    ReleaseKeys();
+    LogitsAlone(s, tile);
     Softmax(s, tile);
     PackAll(s, p);
     StagedTile next = NextTileOfKeys();
@@ -138,6 +133,15 @@ class Multiplier {
       Multiply128(s, Further(queries, offset), Further(keys, offset), step > 0);
     }
     EndProducts();
+  }
+  // Of a tile whose values are not to be added meanwhile.
+  __device__ void LogitsAlone(float (&s)[64], const StagedTile& tile) {
+    MyTurn();
+    Logits(s, tile);
+    OthersTurn();
+    WaitProducts<0>();
+    Pin(s);
+    ReleaseKeys();
   }
   __device__ void Values(const uint32_t (&p)[8][4]) {
     const Operand values = Further(first_values_, value_.stage * S::kTileBytes);
@@ -245,12 +249,7 @@ class Multiplier {
   __device__ void Predict() {
     float s[64];
     for (StagedTile tile = NextTileOfKeys(); !tile.end(); tile = NextTileOfKeys()) {
-      MyTurn();
-      Logits(s, tile);
-      OthersTurn();
-      WaitProducts<0>();
-      Pin(s);
-      ReleaseKeys();
+      LogitsAlone(s, tile);
       if (tile.masked()) {
         const SeenSegment& seen = block_.segments[tile.segment()];
         const int recent = RecentPlace(seen, tile.segment(), block_.least[tile.segment()]);

@@ -28,13 +28,13 @@ class KeyProducer {
       for (int s = 0; s < layout.num_segments; ++s) {
         const SeenSegment& seen = block_.segments[s];
         const int recent = RecentPlace(seen, s, block_.least[s]);
-        for (int tile = -1; (tile = NextTile(seen, kTileKeys * step, tile + 1, recent)) >= 0;) {
+        for (int tile = -1; (tile = seen.NextTile(kTileKeys * step, tile + 1, recent)) >= 0;) {
           const int first = tile * kTileKeys * step;
           Bring<true>(s, first + a_.sample_phase,
                       block_.partial || !seen.AllBelow(first, first + kTileKeys * step, recent));
         }
         const SeenSegment rest = From(seen, recent);
-        for (int tile = -1; (tile = NextTile(rest, kTileKeys, tile + 1, block_.most[s] - recent)) >= 0;) {
+        for (int tile = -1; (tile = rest.NextTile(kTileKeys, tile + 1, block_.most[s] - recent)) >= 0;) {
           Bring<false>(s, tile * kTileKeys, true);
         }
       }
@@ -42,7 +42,7 @@ class KeyProducer {
     }
     for (int s = 0; s < layout.num_segments; ++s) {
       const SeenSegment& seen = block_.segments[s];
-      for (int tile = -1; (tile = NextTile(seen, kTileKeys, tile + 1, block_.most[s])) >= 0;) {
+      for (int tile = -1; (tile = seen.NextTile(kTileKeys, tile + 1, block_.most[s])) >= 0;) {
         const int first = tile * kTileKeys;
         Bring<false>(s, first, block_.partial || !seen.AllBelow(first, first + kTileKeys, block_.least[s]));
       }
@@ -105,7 +105,7 @@ __device__ void BringValues(const ForwardArguments& a, const Block& block, Contr
   Place<S::kStages> value;
   for (int s = 0; s < a.pool.layout.num_segments; ++s) {
     const SeenSegment& seen = block.segments[s];
-    for (int tile = -1; (tile = NextTile(seen, kTileKeys, tile + 1, block.most[s])) >= 0; value.Advance()) {
+    for (int tile = -1; (tile = seen.NextTile(kTileKeys, tile + 1, block.most[s])) >= 0; value.Advance()) {
       control.value_empty[value.stage].Wait(value.parity ^ 1);
       control.value_full[value.stage].ArriveExpecting(S::kTileBytes);
       unsigned char* to = shared + (2 + S::kStages + value.stage) * S::kTileBytes;

@@ -263,12 +263,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     int first = kNever, last = 0;
     for (int key = lane; key < kTileKeys; key += 32) {
       const int place = seen.Place(first_slot + key);
-      int row = kNever;
-      if (place < seen.count) {
-        row = 0;
-      } else if (seen.grows && place < seen.Limit(row_end - 1)) {
-        row = place - seen.count + 1;
-      }
+      const int row = place < seen.Limit(row_end - 1) ? seen.FirstRow(place) : kNever;
       control.key_rows[key] = row;
       first = min(first, row);
       if (row != kNever) last = max(last, row);

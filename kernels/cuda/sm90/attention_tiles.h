@@ -35,16 +35,6 @@ __device__ inline bool IsWithin(float certificate, float limit) {
   return certificate <= limit && certificate < __builtin_huge_valf();
 }
 
-// The next of a segment's tiles of so many slots that holds places below `limit`, from `tile` on; -1: none.
-__device__ inline int NextTile(const SeenSegment& segment, int slots, int tile, int limit) {
-  if (limit <= 0) return -1;
-  const int end = segment.first_slot + limit;
-  const int wrapped_end = end - segment.slots;  // of the part that begins at slot 0
-  if (tile * slots < wrapped_end) return tile;
-  tile = max(tile, segment.first_slot / slots);
-  return tile * slots < min(end, segment.slots) ? tile : -1;
-}
-
 // The first place of a segment whose keys are all counted in the prediction; those before it are sampled. least: what
 // the tile's first row sees.
 __device__ inline int RecentPlace(const SeenSegment& seen, int segment, int least) {
