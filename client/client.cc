@@ -56,6 +56,22 @@ std::unique_ptr<ScoreStream> Client::Score(const v1::ScoreRequest& request) {
   return std::make_unique<ScoreStream>(std::move(context), std::move(reader));
 }
 
+std::unique_ptr<GenerateStream> Client::ResumeTurn(const v1::ResumeTurnRequest& request) {
+  auto context = NewContext(request.session_id());
+  auto reader = stub_->ResumeTurn(context.get(), request);
+  return std::make_unique<GenerateStream>(std::move(context), std::move(reader));
+}
+
+std::unique_ptr<ExportStream> Client::ExportSession(const v1::ExportSessionRequest& request) {
+  auto context = NewContext(request.session_id());
+  auto reader = stub_->ExportSession(context.get(), request);
+  return std::make_unique<ExportStream>(std::move(context), std::move(reader));
+}
+
+std::unique_ptr<ImportStream> Client::ImportSession(const v1::ImportOptions& options) {
+  return std::make_unique<ImportStream>(*stub_, NewContext(), options);
+}
+
 std::unique_ptr<InspectStream> Client::InspectSession(const v1::InspectSessionRequest& request) {
   auto context = NewContext(request.session_id());
   auto reader = stub_->InspectSession(context.get(), request);
@@ -85,6 +101,14 @@ grpc::Status Client::DeleteSession(const std::string& session_id) {
 
 grpc::Status Client::ForkSession(const v1::ForkSessionRequest& request, v1::Session* session) {
   return stub_->ForkSession(NewContext(request.session_id()).get(), request, session);
+}
+
+grpc::Status Client::ParkSession(const v1::ParkSessionRequest& request, v1::Session* session) {
+  return stub_->ParkSession(NewContext(request.session_id()).get(), request, session);
+}
+
+grpc::Status Client::RewindSession(const v1::RewindSessionRequest& request, v1::Session* session) {
+  return stub_->RewindSession(NewContext(request.session_id()).get(), request, session);
 }
 
 grpc::Status Client::Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "cascade/v1/cascade.grpc.pb.h"
+#include "client/import_stream.h"
 #include "client/stream.h"
 
 namespace cascade::client {
@@ -30,6 +31,7 @@ struct ClientOptions {
 using GenerateStream = Stream<v1::GenerateResponse>;
 using ScoreStream = Stream<v1::ScoreResponse>;
 using InspectStream = Stream<v1::InspectSessionResponse>;
+using ExportStream = Stream<v1::ExportSessionResponse>;
 
 // Any thread may call anything. Errors are those of the server (cascade.proto lists them), and UNAVAILABLE when it
 // cannot be reached.
@@ -43,13 +45,19 @@ class Client {
 
   std::unique_ptr<GenerateStream> Generate(const v1::GenerateRequest& request);
   std::unique_ptr<ScoreStream> Score(const v1::ScoreRequest& request);
+  // The rest of a session's last Generate call.
+  std::unique_ptr<GenerateStream> ResumeTurn(const v1::ResumeTurnRequest& request);
   std::unique_ptr<InspectStream> InspectSession(const v1::InspectSessionRequest& request);
+  std::unique_ptr<ExportStream> ExportSession(const v1::ExportSessionRequest& request);
+  std::unique_ptr<ImportStream> ImportSession(const v1::ImportOptions& options);
 
   grpc::Status CreateSession(const v1::CreateSessionRequest& request, v1::Session* session);
   grpc::Status GetSession(const std::string& session_id, v1::Session* session);
   grpc::Status ListSessions(const v1::ListSessionsRequest& request, v1::ListSessionsResponse* response);
   grpc::Status DeleteSession(const std::string& session_id);
   grpc::Status ForkSession(const v1::ForkSessionRequest& request, v1::Session* session);
+  grpc::Status ParkSession(const v1::ParkSessionRequest& request, v1::Session* session);
+  grpc::Status RewindSession(const v1::RewindSessionRequest& request, v1::Session* session);
 
   grpc::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse* response);
   grpc::Status Detokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response);

@@ -25,6 +25,12 @@ std::string Sheet(const v1::ServerInfo& info, const std::string& address) {
   table.AddRow({"cache", Describe(info.geometry())});
   table.AddRow({"sessions", WithCommas(info.sessions_free()) + " of " + WithCommas(info.max_num_sessions()) +
                                 " free, " + Bytes(info.session_bytes()) + " each"});
+  if (info.has_data_dir()) {
+    table.AddRow({"durability", DurabilityName(info.default_durability()) + " unless told otherwise, images of " +
+                                    Bytes(info.image_bytes())});
+  } else {
+    table.AddRow({"durability", "none: the server has no data folder"});
+  }
   table.AddRow({"batch", WithCommas(info.max_num_seqs()) + " sessions, " + WithCommas(info.max_num_batched_tokens()) +
                              " tokens a step"});
   table.AddRow({"limits", "prompts of " + Bytes(info.max_prompt_bytes()) + ", replies of " +

@@ -1,14 +1,22 @@
-// cascade sessions: list, show, create, fork, delete.
+// cascade sessions: list, show, create, fork, delete; the others are in command_session_moves.cc.
+#include "client/command_sessions.h"
+
 #include <CLI/CLI.hpp>
+#include <cinttypes>
 #include <cstdio>
 
-#include "client/command.h"
 #include "client/format.h"
 #include "client/table.h"
 #include "client/utf8.h"
 
 namespace cascade::client {
 namespace {
+
+std::string Hex(uint64_t number) {
+  char buffer[17];
+  std::snprintf(buffer, sizeof(buffer), "%016" PRIx64, number);
+  return buffer;
+}
 
 void Print(const Table& table) { std::fputs(WithoutControls(table.Draw()).c_str(), stdout); }
 
@@ -56,6 +64,11 @@ int Show(const std::string& id, const GlobalOptions& global) {
            (session.turns() == 0 ? "" : ", last one ended by " + FinishReasonName(session.last_finish_reason()))});
   table.AddRow({"cache", Describe(session.geometry())});
   table.AddRow({"", Bytes(session.cache_bytes()) + ", whatever its length"});
+  table.AddRow(
+      {"durability",
+       DurabilityName(session.durability()) +
+           (session.journal_bytes() == 0 ? "" : ", " + Bytes(session.journal_bytes()) + " of journal on the disk")});
+  table.AddRow({"digest", Hex(session.digest())});
   table.AddRow({"created", LocalTime(session.created())});
   table.AddRow({"last used", LocalTime(session.last_used())});
   if (session.has_expires()) table.AddRow({"expires", LocalTime(session.expires())});
@@ -63,23 +76,26 @@ int Show(const std::string& id, const GlobalOptions& global) {
   return 0;
 }
 
-int Create(const std::string& label, const GlobalOptions& global) {
+int Create(const std::string& label, const std::string& durability, const GlobalOptions& global) {
   const std::unique_ptr<Client> client = ConnectTo(global);
   if (client == nullptr) return kExitUnreachable;
   v1::CreateSessionRequest request;
   request.set_label(label);
+  request.set_durability(ParseDurability(durability));
   v1::Session session;
   if (grpc::Status status = client->CreateSession(request, &session); !status.ok()) return Fail(status);
   std::printf("%s\n", session.session_id().c_str());
   return 0;
 }
 
-int Fork(const std::string& id, const std::string& label, const GlobalOptions& global) {
+int Fork(const std::string& id, const std::string& label, std::optional<int64_t> expected_position,
+         const GlobalOptions& global) {
   const std::unique_ptr<Client> client = ConnectTo(global);
   if (client == nullptr) return kExitUnreachable;
   v1::ForkSessionRequest request;
   request.set_session_id(id);
   request.set_label(label);
+  if (expected_position) request.set_expected_position(*expected_position);
   v1::Session session;
   if (grpc::Status status = client->ForkSession(request, &session); !status.ok()) return Fail(status);
   std::printf("%s\n", session.session_id().c_str());
@@ -99,6 +115,19 @@ int Delete(const std::vector<std::string>& ids, const GlobalOptions& global) {
 
 }  // namespace
 
+void AddDurability(CLI::App& command, std::string& value) {
+  command
+      .add_option("--durability", value,
+                  "what outlives the server's process: none, journal (the tokens) or image (a cache as well)")
+      ->check(CLI::IsMember({"none", "journal", "image"}));
+}
+
+v1::Durability ParseDurability(const std::string& name) {
+  if (name == "none") return v1::DURABILITY_NONE;
+  if (name == "journal") return v1::DURABILITY_JOURNAL;
+  return name == "image" ? v1::DURABILITY_IMAGE : v1::DURABILITY_UNSPECIFIED;
+}
+
 void AddSessions(CLI::App& app, Command& chosen) {
   struct Options {
     int page_size = 100;
@@ -106,9 +135,13 @@ void AddSessions(CLI::App& app, Command& chosen) {
     std::string id;
     std::vector<std::string> ids;
     std::string label;
+    std::string durability;
+    std::optional<int64_t> expected_position;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* sessions = app.add_subcommand("sessions", "List, show, create, fork and delete sessions")->fallthrough();
+  CLI::App* sessions =
+      app.add_subcommand("sessions", "List, show, create, fork, park, rewind, export, import and delete sessions")
+          ->fallthrough();
   sessions->require_subcommand(1);
 
   CLI::App* list = sessions->add_subcommand("list", "All sessions, oldest first")->fallthrough();
@@ -125,17 +158,24 @@ void AddSessions(CLI::App& app, Command& chosen) {
 
   CLI::App* create = sessions->add_subcommand("create", "Make a session and print its id")->fallthrough();
   create->add_option("--label", options->label, "a name for people: letters, digits, _ and -, 64 at most");
-  create->callback(
-      [=, &chosen] { chosen = [=](const GlobalOptions& global) { return Create(options->label, global); }; });
+  AddDurability(*create, options->durability);
+  create->callback([=, &chosen] {
+    chosen = [=](const GlobalOptions& global) { return Create(options->label, options->durability, global); };
+  });
 
   CLI::App* fork =
       sessions->add_subcommand("fork", "Make a session that goes on from where another one is; print its id")
           ->fallthrough();
   fork->add_option("id", options->id, "the session to begin from")->required();
   fork->add_option("--label", options->label, "a name for people: letters, digits, _ and -, 64 at most");
+  fork->add_option("--expected-position", options->expected_position, "refuse unless the session has so many tokens");
   fork->callback([=, &chosen] {
-    chosen = [=](const GlobalOptions& global) { return Fork(options->id, options->label, global); };
+    chosen = [=](const GlobalOptions& global) {
+      return Fork(options->id, options->label, options->expected_position, global);
+    };
   });
+
+  AddSessionMoves(*sessions, chosen);
 
   CLI::App* remove = sessions->add_subcommand("delete", "Delete sessions; a running turn is cancelled")->fallthrough();
   remove->add_option("id", options->ids, "the sessions")->required();

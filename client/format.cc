@@ -52,6 +52,23 @@ std::string StateName(v1::SessionState state) {
       return "resident";
     case v1::SESSION_STATE_BUSY:
       return "busy";
+    case v1::SESSION_STATE_PARKED_HOST:
+      return "parked (host)";
+    case v1::SESSION_STATE_PARKED_DISK:
+      return "parked (disk)";
+    default:
+      return "-";
+  }
+}
+
+std::string DurabilityName(v1::Durability durability) {
+  switch (durability) {
+    case v1::DURABILITY_NONE:
+      return "none";
+    case v1::DURABILITY_JOURNAL:
+      return "journal";
+    case v1::DURABILITY_IMAGE:
+      return "image";
     default:
       return "-";
   }

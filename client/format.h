@@ -23,8 +23,10 @@ double ToSeconds(const google::protobuf::Duration& duration);
 // "2026-03-01 12:30:00" in local time; "-" when it is unset.
 std::string LocalTime(const google::protobuf::Timestamp& time);
 
-// "resident", "busy".
+// "resident", "busy", "parked (host)", "parked (disk)".
 std::string StateName(v1::SessionState state);
+// "none", "journal", "image"; "-" when unspecified.
+std::string DurabilityName(v1::Durability durability);
 // "stop", "length", ..; "-" when unspecified.
 std::string FinishReasonName(v1::FinishReason reason);
 // "4 sinks, 256 + 256 tokens, stride 128, selection both in groups of 64".

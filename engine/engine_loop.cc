@@ -26,16 +26,21 @@ kernels::SampleRequest MakeSampleRequest(const SamplingParams& sampling, uint64_
 
 }  // namespace
 
-EngineLoop::EngineLoop(const EngineOptions& options, Model& model, int vocabulary, SessionStore& sessions, Clock& clock,
-                       Metrics& metrics)
+EngineLoop::EngineLoop(const EngineOptions& options, Model& model, int vocabulary, SessionStore& sessions,
+                       CommitQueue& commits, Clock& clock, Metrics& metrics)
     : options_(options),
       model_(model),
       vocabulary_(vocabulary),
       sessions_(sessions),
+      commits_(commits),
       clock_(clock),
       metrics_(metrics),
-      queue_(options.max_num_queued_requests),
-      thread_([this] { Run(); }) {}
+      queue_(options.max_num_queued_requests) {}
+
+void EngineLoop::Start(Mover& mover) {
+  mover_ = &mover;
+  thread_ = std::thread([this] { Run(); });
+}
 
 EngineLoop::~EngineLoop() {
   queue_.Close();
@@ -63,7 +68,7 @@ void EngineLoop::Run() {
     UpdateGauges();
     if (!running_.empty() || !in_flight_.empty()) {
       Step();
-    } else if (stop) {
+    } else if (stop && coming_in_.empty() && committing_.load() == 0) {
       break;
     } else {
       queue_.WaitForWork();
@@ -72,72 +77,22 @@ void EngineLoop::Run() {
   queue_.Stop();
 }
 
-FinishReason EngineLoop::Interruption(const Turn& turn) const {
-  return cancel_all_.load() ? FinishReason::kCancelled : turn.Interruption(clock_.Now());
-}
-
-void EngineLoop::DropInterrupted() {
-  const auto interrupted = [this](const Turn& turn) { return Interruption(turn) != FinishReason::kNone; };
-  for (std::unique_ptr<Turn>& turn : queue_.Take(interrupted)) {
-    const FinishReason reason = Interruption(*turn);
-    Interrupt(std::move(turn), reason);
-  }
-  for (auto& [id, turn] : running_) {
-    const FinishReason reason = Interruption(*turn);
-    if (reason == FinishReason::kNone) continue;
-    if (turn->in_flight()) {
-      turn->StopFeeding();
-    } else {
-      Interrupt(std::move(turn), reason);
-    }
-  }
-  ForgetEnded();
-}
-
-void EngineLoop::StartWaiting() {
-  int seats = options_.max_num_seqs - static_cast<int>(running_.size());
-  bool slots =
-      true;  // after the first one-shot turn that finds none the later ones do not try: first come, first served
-  Turns started = queue_.Take([&](Turn& turn) {
-    // A prompt of one token, or none, that is only appended. It ends here: were it to take a seat or a slot from one
-    // behind it, that one would wait with nothing running to wake us.
-    if (turn.rows_left() == 0) return true;
-    if (seats == 0) return false;
-    if (turn.one_shot()) {
-      const std::optional<int> slot = slots ? sessions_.TakeSlot() : std::nullopt;
-      slots = slot.has_value();
-      if (!slots) return false;
-      turn.cache().slot = *slot;
-    }
-    --seats;
-    return true;
-  });
-  for (std::unique_ptr<Turn>& turn : started) {
-    if (turn->rows_left() == 0) {
-      End(std::move(turn), FinishReason::kLength, absl::OkStatus());
-      continue;
-    }
-    // Nobody has fed this slot since it was taken: it may hold another's tokens.
-    if (turn->cache().plan.tokens_seen() == 0) model_.ClearSlot(turn->cache().slot);
-    running_.emplace(next_turn_++, std::move(turn));
-  }
-}
-
 bool EngineLoop::LaunchStep() {
   const SteadyTime now = clock_.Now();
   std::vector<RunnableTurn> runnable;
   std::vector<int64_t> ids;  // [runnable]
-  for (const auto& [id, turn] : running_) {
-    if (turn->rows_left() == 0) continue;
-    turn->BeginStep(now);
-    runnable.push_back({turn->feeds_sampled(), turn->rows_left(), turn->plan_ahead().TokensUntilCut()});
+  for (const auto& [id, running] : running_) {
+    Turn& turn = *running.turn;
+    if (turn.rows_left() == 0) continue;
+    turn.BeginStep(now);
+    runnable.push_back({turn.feeds_sampled(), turn.rows_left(), turn.plan_ahead().TokensUntilCut()});
     ids.push_back(id);
   }
   if (runnable.empty()) return false;
   Batch batch(vocabulary_);
   for (const ScheduledSlice& slice : ScheduleStep(runnable, options_.max_num_batched_tokens, step_)) {
     const int64_t id = ids[static_cast<size_t>(slice.turn)];
-    Turn& turn = *running_.at(id);
+    Turn& turn = *running_.at(id).turn;
     // All ids before it are launched: the position of the one to come is their number.
     const auto position = static_cast<uint64_t>(turn.plan_ahead().tokens_seen() + slice.rows);
     const kernels::SampleRequest sample = MakeSampleRequest(turn.sampling(), turn.seed(), position);
@@ -175,8 +130,10 @@ void EngineLoop::CollectStep() {
     metrics_.score_certificate.store(certificates.worst, std::memory_order_relaxed);
   }
   for (const Batch::Entry& entry : batch.entries()) {
-    const auto turn = running_.find(entry.turn);
-    if (turn != running_.end()) TakeResults(entry, turn->second);
+    const auto running = running_.find(entry.turn);
+    if (running == running_.end()) continue;
+    TakeResults(entry, running->second);
+    if (running->second.turn != nullptr) KeepImage(running->second);
   }
   ForgetEnded();
 }
@@ -188,8 +145,8 @@ void EngineLoop::FailStep(const Batch& batch, const absl::Status& cause, bool la
   }
   const auto fail = [&](const Batch& failed) {
     for (const Batch::Entry& entry : failed.entries()) {
-      const auto turn = running_.find(entry.turn);
-      if (turn != running_.end() && turn->second != nullptr) Fail(std::move(turn->second), cause);
+      const auto running = running_.find(entry.turn);
+      if (running != running_.end() && running->second.turn != nullptr) Fail(running->second, cause);
     }
   };
   fail(batch);
@@ -208,14 +165,22 @@ void EngineLoop::LoseDevice(const absl::Status& cause) {
   if (options_.on_device_fault) options_.on_device_fault(cause);
   const absl::Status status(cause.code(), absl::StrCat("the device has failed: ", cause.message()));
   const absl::StatusCode code = absl::StatusCode::kUnavailable;
-  for (auto& [id, turn] : running_) Fail(std::move(turn), status, code);
+  for (auto& [id, running] : running_) Fail(running, status, code);
   ForgetEnded();
-  for (std::unique_ptr<Turn>& turn : queue_.Take([](Turn&) { return true; })) Fail(std::move(turn), status, code);
+  for (std::unique_ptr<Turn>& turn : queue_.Take([](Turn&) { return true; })) {
+    Running waiting(std::move(turn));
+    Fail(waiting, status, code);
+  }
   UpdateGauges();
 }
 
-void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {
-  if (!turn->decoding()) metrics_.prompt_tokens.fetch_add(entry.rows, std::memory_order_relaxed);
+void EngineLoop::TakeResults(const Batch::Entry& entry, Running& running) {
+  Turn& turn = *running.turn;
+  if (turn.replaying()) {
+    metrics_.replayed_tokens.fetch_add(entry.rows, std::memory_order_relaxed);
+  } else if (!turn.decoding()) {
+    metrics_.prompt_tokens.fetch_add(entry.rows, std::memory_order_relaxed);
+  }
   metrics_.tokens_evicted.fetch_add(entry.evicted, std::memory_order_relaxed);
   if (entry.closed_stride) metrics_.stride_closes.fetch_add(1, std::memory_order_relaxed);
 
@@ -223,72 +188,60 @@ void EngineLoop::TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& t
     const auto scores = std::span<const kernels::TokenScore>(result_.scores)
                             .subspan(static_cast<size_t>(entry.first_score), static_cast<size_t>(entry.num_scores));
     if (std::any_of(scores.begin(), scores.end(), [](const auto& score) { return std::isnan(score.logprob); })) {
-      Fail(std::move(turn), absl::InternalError(kNotFinite));
+      Fail(running, absl::InternalError(kNotFinite));
       return;
     }
-    turn->AddScores(scores);
+    turn.AddScores(scores);
   }
-  turn->Fed(entry.rows);
+  turn.Fed(entry.rows);
   if (entry.sample >= 0) {
-    TakeSampled(entry, turn);
-  } else if (turn->all_fed()) {
-    End(std::move(turn), FinishReason::kLength, absl::OkStatus());
+    TakeSampled(entry, running);
+  } else if (turn.all_fed()) {
+    End(running, FinishReason::kLength, absl::OkStatus());
   } else if (entry.num_scores > 0) {
-    turn->stream().Push(turn->TakeDelta());
+    turn.Publish();
   }
 }
 
-void EngineLoop::TakeSampled(const Batch::Entry& entry, std::unique_ptr<Turn>& turn) {
+void EngineLoop::TakeSampled(const Batch::Entry& entry, Running& running) {
   const int32_t id = result_.sampled[static_cast<size_t>(entry.sample)];
   if (id == kernels::kNoId) {
-    Fail(std::move(turn), absl::InternalError(kNotFinite));
+    Fail(running, absl::InternalError(kNotFinite));
     return;
   }
   metrics_.generation_tokens.fetch_add(1, std::memory_order_relaxed);
-  const FinishReason reason = turn->AddSampled(id, clock_.Now());
+  const FinishReason reason = running.turn->AddSampled(id, clock_.Now());
   if (reason != FinishReason::kNone) {
-    End(std::move(turn), reason, absl::OkStatus());
+    End(running, reason, absl::OkStatus());
   } else {
-    turn->stream().Push(turn->TakeDelta());
+    running.turn->Publish();
   }
 }
 
-void EngineLoop::Interrupt(std::unique_ptr<Turn> turn, FinishReason reason) {
-  End(std::move(turn), reason,
-      reason == FinishReason::kDeadline ? absl::DeadlineExceededError("the deadline has passed")
-                                        : absl::CancelledError("the turn was cancelled"));
-}
-
-void EngineLoop::Fail(std::unique_ptr<Turn> turn, const absl::Status& cause, absl::StatusCode code) {
-  std::string message(cause.message().data(), cause.message().size());
-  if (!turn->one_shot()) message += "; the session is lost";
-  End(std::move(turn), FinishReason::kError, absl::Status(code, message), /*lose=*/true);
+// A long turn must not be read again from its begin after a crash that comes later: images are made while it runs. What
+// is in flight may write to the slot, so that ends first.
+void EngineLoop::KeepImage(Running& running) {
+  Turn& turn = *running.turn;
+  const int64_t tokens_seen = turn.cache().plan.tokens_seen();
+  if (!turn.journaled() || tokens_seen - running.image_tokens < mover_->image_interval()) return;
+  turn.Pause(turn.in_flight());
+  if (turn.in_flight()) return;
+  // Without memory for it now, there will be some at a later step.
+  const std::shared_ptr<kernels::HostMemory> memory = mover_->TryStaging();
+  if (memory == nullptr) return;
+  const absl::Status status =
+      model_.ReadSlot(turn.cache().slot, kernels::SlotPart::kAll, memory->bytes())->Wait();
+  if (!status.ok()) return;  // a device that is lost says so again
+  mover_->WriteImage(turn.lease().journal(), tokens_seen, turn.cache().digest, memory);
+  running.image_tokens = tokens_seen;
 }
 
 void EngineLoop::ForgetEnded() {
-  std::erase_if(running_, [](const auto& turn) { return turn.second == nullptr; });
-}
-
-void EngineLoop::End(std::unique_ptr<Turn> turn, FinishReason reason, absl::Status status, bool lose) {
-  TurnDelta last = turn->Finish(reason, std::move(status), options_.geometry,
-                                static_cast<int64_t>(options_.cache_bytes_per_slot), clock_.Now());
-  if (turn->one_shot()) {
-    if (turn->cache().slot >= 0) sessions_.ReturnSlot(turn->cache().slot);
-  } else if (lose) {
-    turn->lease().Lose();
-  } else {
-    turn->lease().Finish(turn->cache(), turn->reply_end(), reason);
-  }
-  auto& counter = reason == FinishReason::kError ? metrics_.turns_failed : metrics_.turns_finished;
-  counter.fetch_add(1, std::memory_order_relaxed);
-  const std::shared_ptr<TokenStream> stream = turn->shared_stream();
-  turn.reset();
-  stream->Push(std::move(last));
-  queue_.Done(1);
+  std::erase_if(running_, [](const auto& entry) { return entry.second.turn == nullptr; });
 }
 
 void EngineLoop::UpdateGauges() {
-  metrics_.turns_running.store(static_cast<int>(running_.size()), std::memory_order_relaxed);
+  metrics_.turns_running.store(static_cast<int>(running_.size() + coming_in_.size()), std::memory_order_relaxed);
   metrics_.turns_waiting.store(queue_.size(), std::memory_order_relaxed);
 }
 

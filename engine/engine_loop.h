@@ -15,8 +15,12 @@
 // engine has all its seats, and a turn that needs no step takes neither: only a caller can wake it. A turn's session is
 // given back before its last delta is pushed: who reads that can go on with the session at once.
 //
+// A turn whose session has no slot gets one before it starts; if the session's cache is elsewhere, the mover brings it in
+// meanwhile, and what it lacks is fed before the turn's own ids. A turn of a session with a journal is written there at
+// its end, by another thread, and acknowledged then; until that is done its session is busy.
+//
 // An error ends the turns of its step and of those launched after it, which may build on it. When the device is lost
-// all turns end, waiting ones too, and no more are taken.
+// all turns end, waiting ones too, and no more are taken. A session with a journal is then what it was before the turn.
 #pragma once
 
 #include <atomic>
@@ -25,11 +29,14 @@
 #include <map>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/mover.h"
 #include "engine/request_queue.h"
 #include "engine/schedule/batch.h"
+#include "engine/session/commit_queue.h"
 #include "engine/session/session_store.h"
 #include "engine/turn.h"
 
@@ -38,11 +45,13 @@ namespace cascade {
 // All arguments outlive it.
 class EngineLoop {
  public:
-  EngineLoop(const EngineOptions& options, Model& model, int vocabulary, SessionStore& sessions, Clock& clock,
-             Metrics& metrics);
-  // Cancels all turns and joins.
+  EngineLoop(const EngineOptions& options, Model& model, int vocabulary, SessionStore& sessions, CommitQueue& commits,
+             Clock& clock, Metrics& metrics);
+  // Joins. Every turn has ended, and `mover` has stopped.
   ~EngineLoop();
 
+  // Once, before the first turn.
+  void Start(Mover& mover);
   RequestQueue& queue() { return queue_; }
   // All turns end with CANCELLED from now on.
   void CancelAll();
@@ -52,27 +61,56 @@ class EngineLoop {
 
  private:
   using Turns = std::vector<std::unique_ptr<Turn>>;
+  // A turn that runs, and what is needed to undo it.
+  struct Running {
+    explicit Running(std::unique_ptr<Turn> started) : turn(std::move(started)) {}
+
+    std::unique_ptr<Turn> turn;
+    std::shared_ptr<kernels::HostMemory> start;  // the slot as it was, or its scores; null: neither
+    kernels::SlotPart start_part = kernels::SlotPart::kScores;
+    int64_t start_closed = 0;  // strides closed then
+    int64_t image_tokens = 0;  // of the newest image of its session
+  };
 
   void Run();
   void DropInterrupted();
   void StartWaiting();
+  // Whether there may be slots for the turns that are looked at next.
+  struct SlotsLeft {
+    bool sessions = true, one_shot = true;
+  };
+  bool FindSlot(Turn& turn, SlotsLeft& left);
+  void BringIn(std::unique_ptr<Turn> turn);
+  void OnBroughtIn(int64_t id, BroughtIn result);
+  void StartTurn(std::unique_ptr<Turn> turn);
+  std::shared_ptr<kernels::HostMemory> KeepStart(const Turn& turn, kernels::SlotPart part);
   void Step();
   // False: there was nothing to launch, or it failed.
   bool LaunchStep();
   void CollectStep();
   // What a slice of a step that succeeded gives its turn; the pointer is null after it when the turn is over.
-  void TakeResults(const Batch::Entry& entry, std::unique_ptr<Turn>& turn);
-  void TakeSampled(const Batch::Entry& entry, std::unique_ptr<Turn>& turn);
+  void TakeResults(const Batch::Entry& entry, Running& running);
+  void TakeSampled(const Batch::Entry& entry, Running& running);
+  void KeepImage(Running& running);
   // `batch` has failed: when it was collected, or when it was to be launched.
   void FailStep(const Batch& batch, const absl::Status& cause, bool launched);
   void LoseDevice(const absl::Status& cause);
 
   FinishReason Interruption(const Turn& turn) const;
-  // Gives the session or slot back, then pushes the last delta. `lose`: what the slot holds is not the session any
-  // more.
-  void End(std::unique_ptr<Turn> turn, FinishReason reason, absl::Status status, bool lose = false);
-  void Interrupt(std::unique_ptr<Turn> turn, FinishReason reason);
-  void Fail(std::unique_ptr<Turn> turn, const absl::Status& cause, absl::StatusCode code = absl::StatusCode::kInternal);
+  // Gives the session or slot back, then pushes the last delta; a turn that is to be durable is committed first. Leaves
+  // running.turn null.
+  void End(Running& running, FinishReason reason, absl::Status status);
+  void Interrupt(Running& running, FinishReason reason);
+  // What the slot holds is not the session any more.
+  void Fail(Running& running, const absl::Status& cause, absl::StatusCode code = absl::StatusCode::kInternal);
+  // Of a turn that has not started.
+  void Refuse(std::unique_ptr<Turn> turn, absl::Status status);
+  void TakeBack(Running& running);
+  void Commit(std::unique_ptr<Turn> turn, TurnDelta last);
+  // On the commit queue's thread, or the mover's.
+  void Committed(Turn& turn, TurnDelta last, absl::Status status);
+  void Acknowledge(Turn& turn, TurnDelta last, Durability reached);
+  void Deliver(Turn& turn, TurnDelta last);
   void ForgetEnded();
   void UpdateGauges();
 
@@ -80,15 +118,19 @@ class EngineLoop {
   Model& model_;
   const int vocabulary_;  // ids that the tokenizer knows; the model may have more logits
   SessionStore& sessions_;
+  CommitQueue& commits_;
+  Mover* mover_ = nullptr;
   Clock& clock_;
   Metrics& metrics_;
   RequestQueue queue_;
   std::atomic<bool> cancel_all_{false};
   std::atomic<bool> stop_{false};
   std::atomic<bool> device_lost_{false};
+  std::atomic<int> committing_{0};
 
   // The thread's own.
-  std::map<int64_t, std::unique_ptr<Turn>> running_;  // by their order of start
+  std::map<int64_t, Running> running_;                    // by their order of start
+  std::map<int64_t, std::unique_ptr<Turn>> coming_in_;    // their sessions are being brought in
   int64_t next_turn_ = 0;
   std::deque<Batch> in_flight_;  // launched and not collected, oldest first; entries' turns are keys of running_
   ForwardResult result_;

@@ -52,6 +52,13 @@ absl::StatusOr<std::vector<HeadView>> Inspect(const EngineOptions& options, cons
   // Nothing to cancel: it ends by itself.
   const absl::StatusOr<AcquiredSession> session = sessions.Acquire(id, std::nullopt, [] {});
   if (!session.ok()) return session.status();
+  SessionCache cache = session->cache;
+  const SessionPlace place = session->lease.Place();
+  if (place.moving) return absl::AbortedError("the session is busy: its cache is being moved");
+  if (cache.plan.tokens_seen() > 0 && place.home != SessionHome::kSlot) {
+    return absl::FailedPreconditionError("the session is parked; a turn brings it back, and then it can be inspected");
+  }
+  cache.slot = place.slot;
 
   std::vector<HeadView> views;
   for (const int layer : layers) {
@@ -62,7 +69,7 @@ absl::StatusOr<std::vector<HeadView>> Inspect(const EngineOptions& options, cons
     const size_t end = std::min(begin + kHeadsBetweenSteps, views.size());
     const bool ran = between_steps([&] {
       for (size_t i = begin; i < end && status.ok(); ++i) {
-        status = ReadTokens(options, session->cache, model, views[i]);
+        status = ReadTokens(options, cache, model, views[i]);
       }
     });
     if (!ran) return absl::UnavailableError("the server is stopping");

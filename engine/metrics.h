@@ -21,6 +21,19 @@ struct Metrics {
   std::atomic<int> turns_running{0};
   std::atomic<int> turns_waiting{0};
   std::atomic<int> sessions{0};
+  // Sessions that outlive their slot.
+  std::atomic<int> sessions_parked_host{0};
+  std::atomic<int> sessions_parked_disk{0};
+  std::atomic<int64_t> sessions_damaged{0};
+  std::atomic<int64_t> parks{0};
+  std::atomic<int64_t> restores{0};
+  std::atomic<int64_t> replayed_tokens{0};
+  std::atomic<int64_t> images_written{0};
+  std::atomic<int64_t> image_failures{0};
+  std::atomic<int64_t> journal_commits{0};  // turns
+  std::atomic<int64_t> journal_batches{0};  // groups of them
+  std::atomic<int64_t> journal_failures{0};
+  std::atomic<int64_t> journal_sync_us{0};  // in all
 };
 
 }  // namespace cascade

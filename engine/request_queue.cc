@@ -37,6 +37,14 @@ bool RequestQueue::RunBetweenSteps(std::function<void()> run) {
   return work.done;
 }
 
+void RequestQueue::Post(std::function<void()> work) {
+  MutexLock lock(mutex_);
+  if (stopped_) return;
+  posted_.push_back(std::move(work));
+  signalled_ = true;
+  wake_.NotifyOne();
+}
+
 bool RequestQueue::WaitUntilDone(std::chrono::nanoseconds patience) {
   // Longer than anybody waits, and far from overflow.
   patience = std::min<std::chrono::nanoseconds>(patience, std::chrono::hours(24 * 365));
@@ -73,10 +81,13 @@ void RequestQueue::Done(int count) {
 
 void RequestQueue::RunWork() {
   std::vector<Work*> work;
+  std::vector<std::function<void()>> posted;
   {
     MutexLock lock(mutex_);
     work.swap(work_);
+    posted.swap(posted_);
   }
+  for (const std::function<void()>& piece : posted) piece();
   if (work.empty()) return;
   for (Work* piece : work) piece->run();
   MutexLock lock(mutex_);

@@ -26,6 +26,8 @@ class RequestQueue {
   void Close();
   // Runs `work` on the engine thread between two steps and waits for it. False: the engine thread has ended.
   bool RunBetweenSteps(std::function<void()> work);
+  // Runs `work` on the engine thread between two steps, soon; it is lost when that thread has ended.
+  void Post(std::function<void()> work);
   // Waits until every turn ever pushed is done, or for `patience`; true if all are.
   bool WaitUntilDone(std::chrono::nanoseconds patience);
   // The engine thread looks at everything again.
@@ -57,6 +59,7 @@ class RequestQueue {
   CondVar ended_;  // a turn or a piece of work
   std::deque<std::unique_ptr<Turn>> waiting_ CASCADE_GUARDED_BY(mutex_);
   std::vector<Work*> work_ CASCADE_GUARDED_BY(mutex_);  // owned by their callers' stacks
+  std::vector<std::function<void()>> posted_ CASCADE_GUARDED_BY(mutex_);
   int64_t not_done_ CASCADE_GUARDED_BY(mutex_) = 0;     // turns that wait or run
   bool signalled_ CASCADE_GUARDED_BY(mutex_) = false;
   bool closed_ CASCADE_GUARDED_BY(mutex_) = false;

@@ -10,15 +10,16 @@
 #include <thread>
 #include <vector>
 
+#include "engine/session/turn_follower.h"
 #include "engine/turn_request.h"
 #include "kernels/base/mutex.h"
 
 namespace cascade {
 
-class TokenStream {
+class TokenStream final : public TurnFollower {
  public:
   // Producer. After a delta with `finished` no more may come.
-  void Push(TurnDelta delta);
+  void Push(TurnDelta delta) override;
 
   // Consumer. What has come since the last call, merged; nullopt if nothing has. Does not wait.
   std::optional<TurnDelta> TryPop();

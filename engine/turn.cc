@@ -18,7 +18,11 @@ Turn::Turn(Setup setup, const Tokenizer& tokenizer)
   feed_.reserve(setup_.prompt.size() + 1);
   if (had_pending_) feed_.push_back(*setup_.cache.pending);
   feed_.insert(feed_.end(), setup_.prompt.begin(), setup_.prompt.end());
-  std::vector<int32_t>().swap(setup_.prompt);
+  if (setup_.journaled) {
+    added_ = std::move(setup_.prompt);
+  } else {
+    std::vector<int32_t>().swap(setup_.prompt);
+  }
   CASCADE_CHECK(!feed_.empty());
   feed_end_ = samples_ ? feed_.size() : feed_.size() - 1;
   if (setup_.kind == TurnKind::kScore) delta_.score_total = static_cast<int64_t>(feed_end_);
@@ -30,8 +34,23 @@ FinishReason Turn::Interruption(SteadyTime now) const {
   return FinishReason::kNone;
 }
 
+void Turn::BeginReplay(const CascadeGeometry& geometry, int64_t tokens_seen, uint64_t digest,
+                       std::vector<int32_t> ids) {
+  CASCADE_CHECK(launched_ == 0 && tokens_seen + static_cast<int64_t>(ids.size()) == setup_.cache.plan.tokens_seen());
+  replaced_plan_ = setup_.cache.plan;
+  replaced_digest_ = setup_.cache.digest;
+  setup_.cache.plan = CascadePlan(geometry, tokens_seen);
+  setup_.cache.digest = digest;
+  plan_ahead_ = setup_.cache.plan;
+  replay_end_ = ids.size();
+  feed_end_ += ids.size();
+  ids.insert(ids.end(), feed_.begin(), feed_.end());
+  feed_ = std::move(ids);
+}
+
 int64_t Turn::rows_left() const {
-  if (stopped_feeding_) return 0;
+  if (stopped_feeding_ || paused_) return 0;
+  if (launched_ < replay_end_) return static_cast<int64_t>(replay_end_ - launched_);
   if (launched_ < feed_end_) return static_cast<int64_t>(feed_end_ - launched_);
   return MayFeedUnknown() ? 1 : 0;
 }
@@ -50,7 +69,7 @@ std::span<const int32_t> Turn::Ids(int count) const {
 }
 
 std::span<const int32_t> Turn::Targets(int count) const {
-  if (setup_.kind != TurnKind::kScore) return {};
+  if (setup_.kind != TurnKind::kScore || launched_ < replay_end_) return {};
   return std::span<const int32_t>(feed_).subspan(launched_ + 1, static_cast<size_t>(count));
 }
 
@@ -70,8 +89,10 @@ void Turn::Launched(int count) {
 void Turn::Fed(int count) {
   CASCADE_CHECK(next_ + static_cast<size_t>(count) <= launched_);
   setup_.cache.plan.Follow(count);
+  setup_.cache.digest = ExtendTokenDigest(
+      setup_.cache.digest, std::span<const int32_t>(feed_).subspan(next_, static_cast<size_t>(count)));
+  if (!replaying()) rows_fed_ += count;
   next_ += static_cast<size_t>(count);
-  rows_fed_ += count;
 }
 
 void Turn::AddScores(std::span<const kernels::TokenScore> scores) {
@@ -87,6 +108,8 @@ FinishReason Turn::AddSampled(int32_t id, SteadyTime now) {
   last_sampled_ = now;
   ++completion_tokens_;
   if (completion_tokens_ == 1) std::vector<int32_t>().swap(feed_);  // a long prompt's memory
+  if (setup_.journaled) added_.push_back(id);
+  replay_end_ = 0;
   feed_.assign(1, id);
   next_ = 0;
   launched_ = std::exchange(unknown_launched_, false) ? 1 : 0;
@@ -104,14 +127,50 @@ FinishReason Turn::AddSampled(int32_t id, SteadyTime now) {
 }
 
 TurnDelta Turn::TakeDelta() {
+  delta_.seq = completion_tokens_;
   TurnDelta delta = std::exchange(delta_, TurnDelta());
   delta_.score_total = delta.score_total;
   return delta;
 }
 
+void Turn::Push(TurnDelta delta) {
+  if (setup_.log != nullptr) setup_.log->Add(delta);
+  setup_.stream->Push(std::move(delta));
+}
+
+TurnRecord Turn::Record(FinishReason reason, const std::string& stop_sequence, int64_t ended_ms) {
+  TurnRecord record;
+  record.position = start_position_;
+  record.turn_id = setup_.turn_id;
+  record.kind = setup_.kind;
+  record.seed = setup_.seed;
+  record.ids = std::move(added_);
+  record.ids.resize(static_cast<size_t>(added_tokens()));  // what was not fed when it was cut
+  record.prompt_tokens = added_tokens() - completion_tokens_;
+  record.finish = reason;
+  record.reply_end = setup_.reply_end;
+  record.stop_sequence = stop_sequence;
+  record.ended_ms = ended_ms;
+  return record;
+}
+
+TurnDelta Turn::Refuse(absl::Status status, SteadyTime now) {
+  delta_.finished = true;
+  delta_.finish_reason = FinishReason::kError;
+  delta_.status = std::move(status);
+  delta_.usage.session_tokens_seen = start_position_;
+  delta_.usage.queue_time = now - setup_.arrival;
+  return TakeDelta();
+}
+
 TurnDelta Turn::Finish(FinishReason reason, absl::Status status, const CascadeGeometry& geometry, int64_t cache_bytes,
                        SteadyTime now) {
-  SettlePending(reason);
+  if (replaying()) {  // the session is what it was
+    setup_.cache.plan = *replaced_plan_;
+    setup_.cache.digest = replaced_digest_;
+  } else {
+    SettlePending(reason);
+  }
   if (completion_tokens_ > 0 && !reply_ended_) delta_.text += decoder_.Finish();
   delta_.finished = true;
   delta_.finish_reason = reason;

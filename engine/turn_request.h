@@ -33,6 +33,16 @@ struct SamplingParams {
 
 enum class TurnKind : uint8_t { kGenerate, kScore };
 
+// How much of a session outlives the process: nothing; its tokens; a cache as well.
+enum class Durability : uint8_t { kNone, kJournal, kImage };
+
+// What becomes of a turn whose caller has gone, or whose deadline has passed.
+enum class OnCancel : uint8_t {
+  kKeep,      // it ends; what it has fed and sampled belongs to the session
+  kRollback,  // it ends; the session is what it was before
+  kContinue,  // gone callers only: it goes on, and Engine::ResumeTurn has the rest
+};
+
 struct TurnRequest {
   TurnKind kind = TurnKind::kGenerate;
   std::string session_id;  // "": one-shot
@@ -41,6 +51,11 @@ struct TurnRequest {
   std::optional<int64_t> max_tokens;  // unset: EngineOptions::default_max_tokens
   std::vector<std::string> stop;
   std::optional<int64_t> expected_position;
+  // Of sessions. Not empty: a turn that is sent again with the session's last turn_id is not run again.
+  std::string turn_id;
+  OnCancel on_cancel = OnCancel::kKeep;
+  // Of sessions with a journal: what this turn's acknowledgement waits for. Unset: the session's own.
+  std::optional<Durability> durability;
   SteadyTime deadline = SteadyTime::max();
 };
 
@@ -58,15 +73,24 @@ struct Usage {
   std::chrono::nanoseconds decode_time{0};
 };
 
+// The end of a session's turn: what the caller may rely on from then on.
+struct Acknowledgement {
+  int64_t turn = 0;     // the session's first is 1
+  uint64_t digest = 0;  // of all tokens so far (engine/base/token_digest.h)
+  Durability durability = Durability::kNone;  // reached
+};
+
 // What a turn has produced since it was last read. The last one has `finished`.
 struct TurnDelta {
   std::string text;
   std::vector<int32_t> token_ids;            // sampled (kGenerate) or scored (kScore)
   std::vector<kernels::TokenScore> scores;   // kScore: parallel to token_ids
   int64_t score_total = 0;                   // kScore: tokens that the turn will score
+  int64_t seq = 0;                           // kGenerate: tokens sampled in all, those of this delta included
   bool finished = false;
   FinishReason finish_reason = FinishReason::kNone;
   std::string stop_sequence;
+  std::optional<Acknowledgement> acknowledgement;  // of a session's turn that is finished and counts
   Usage usage;
   absl::Status status;  // of the finished turn: OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL, ..
 };

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/cache_shape.h"
+#include "kernels/slot_copy.h"
 #include "kernels/tensor_view.h"
 
 namespace cascade::kernels {
@@ -167,6 +168,16 @@ class Backend {
   // Makes all of slot `to` what slot `from` is, after the steps that were begun. Waits for the device. An error leaves
   // `to` undefined.
   virtual absl::Status CopySlot(int from, int to) = 0;
+  // How a slot's bytes are laid out, beyond the cache's shape: bytes of another layout mean something else. "cpu 1".
+  virtual std::string SlotLayout() const = 0;
+  // Bytes of a slot's part, after CreateCaches; the same for all slots, and whatever they hold.
+  virtual size_t SlotBytes(SlotPart part) const = 0;
+  // RESOURCE_EXHAUSTED. Any thread.
+  virtual absl::StatusOr<std::unique_ptr<HostMemory>> AllocateHost(size_t bytes) = 0;
+  // Begins to copy a part of a slot, SlotBytes(part), to `host` or from there, after the steps that were begun; `host`
+  // lies in HostMemory. Both return at once, and steps of other slots go on meanwhile.
+  virtual std::unique_ptr<SlotCopy> ReadSlot(int slot, SlotPart part, std::span<std::byte> host) = 0;
+  virtual std::unique_ptr<SlotCopy> WriteSlot(int slot, SlotPart part, std::span<const std::byte> host) = 0;
   // Copies what one layer and KV head of a slot holds. Waits for the device.
   virtual absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 

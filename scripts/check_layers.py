@@ -46,6 +46,7 @@ LIBRARIES = [
     (re.compile(r"(pcre2|utf8proc)"), ["engine/text"]),
     (re.compile(r"(sentencepiece_\w+|model_factory|model_interface|normalizer)(\.pb)?\.h"), ["engine/text"]),
     (re.compile(r"nlohmann/"), ["engine/model", "engine/text", "server", "client"]),
+    (re.compile(r"openssl/"), ["engine/base"]),
     (re.compile(r"spdlog/"), ["server"]),
     (re.compile(r"CLI/"), ["server", "client"]),
 ]
@@ -119,7 +120,8 @@ def check(root):
 def self_test():
     good = {"kernels/backend.h": "", "kernels/cpu/linear.cc": '#include "hwy/highway.h"\n#include "kernels/backend.h"\n',
             "kernels/cuda/attend.cu": "#include <cuda_runtime.h>\n", "engine/engine.h": '#include "kernels/backend.h"\n',
-            "engine/text/tokenizer.cc": "#include <pcre2.h>\n#include \"normalizer.h\"\n", "server/main.cc": '#include "cascade/v1/cascade.pb.h"\n',
+            "engine/text/tokenizer.cc": "#include <pcre2.h>\n#include \"normalizer.h\"\n",
+            "engine/base/seal.cc": "#include <openssl/evp.h>\n", "server/main.cc": '#include "cascade/v1/cascade.pb.h"\n',
             "client/main.cc": "#include <grpcpp/grpcpp.h>\n", "tests/all_test.cc": '#include "kernels/backend.h"\n'}
     bad = {"kernels/cpu/a.cc": '#include "engine/engine.h"\n', "kernels/b.cc": '#include "kernels/cpu/c.h"\n',
            "engine/c.cc": "#include <grpcpp/grpcpp.h>\n", "engine/cache/d.cc": '#include "engine/engine.h"\n',
@@ -128,6 +130,7 @@ def self_test():
            "engine/model/i.cc": '#include "google/protobuf/message.h"\n', "engine/j.cc": '#include "hwy/highway.h"\n',
            "server/k.cc": '#include "engine/no_such_file.h"\n', "server/l.cc": '#include "kernels/cpu/c.h"\n',
            "client/m.cc": "\n" * (MAX_LINES + 1), "engine/n.h": "int x;\n", "engine/text/o.cc": "#include <spdlog/spdlog.h>\n",
+           "engine/session/q.cc": "#include <openssl/evp.h>\n",
            "engine/model/p.cc": '#include "sentencepiece_processor.h"\n'}
     files = {**good, **bad, "kernels/cpu/c.h": "", "client/main.h": ""}
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/text/builtin_templates.h"
-#include "server/device_config.h"
 #include "server/version.h"
 
 namespace cascade {
@@ -127,6 +126,27 @@ void DeclareCacheFlags(Flags& flags, ServerConfig& config) {
            "Memory for all caches at most (MiB and GiB are understood)",
            "what --gpu-memory-utilization leaves, CPU: a quarter of the free memory")
       ->transform(ByteSize());
+  flags
+      .Add("host-cache-bytes", config.host_cache_bytes,
+           "Host memory for sessions that are parked outside the caches; 0: none",
+           "CUDA: a quarter of the free memory, CPU: 0")
+      ->transform(ByteSize());
+}
+
+void DeclareSessionFlags(Flags& flags, ServerConfig& config) {
+  flags.Add(
+      "max-num-sessions", config.max_num_sessions,
+      "Sessions at most, in caches, host memory and the data folder together; fewer when memory ends and there is "
+      "no folder");
+  flags.Add("session-ttl", config.session_ttl, "Seconds until an unused session expires; 0: never");
+  flags.Add("data-dir", config.data_dir, "A folder where sessions outlive the process; made if its parent is there",
+            "none");
+  flags.Choice("durability", config.durability, {"none", "journal", "image"},
+               "What is kept of sessions that do not ask: nothing, their tokens, a cache as well",
+               "journal with --data-dir, else none");
+  flags.Choice("journal-retain", config.journal_retain, {"all", "images"},
+               "Tokens that journals keep: all, or those that follow the older of the two newest images", "all");
+  flags.Add("rewind-turns", config.rewind_turns, "Newest turns of a session that can be taken back at constant cost");
 }
 
 void DeclareServingFlags(Flags& flags, ServerConfig& config, std::string& reflection) {
@@ -134,13 +154,12 @@ void DeclareServingFlags(Flags& flags, ServerConfig& config, std::string& reflec
   flags.Add("port", config.port, "Port to listen on; 0: any free one, which is printed");
   flags.Choice("reflection", reflection, {"on", "off"}, "gRPC server reflection");
   flags.Add("max-num-seqs", config.max_num_seqs, "Turns that run together", "64, CPU: 16");
-  flags.Add("max-num-sessions", config.max_num_sessions, "Sessions at most; fewer when memory ends");
   flags.Add("max-num-batched-tokens", config.max_num_batched_tokens, "Tokens of one step", "2048, CPU: 64");
   flags.Add("max-num-queued-reqs", config.max_num_queued_reqs, "Turns that wait at most");
-  flags.Add("session-ttl", config.session_ttl, "Seconds until an unused session expires; 0: never");
   flags.Add("default-max-tokens", config.default_max_tokens, "max_tokens of a request that does not set it");
   flags.Add("max-prompt-bytes", config.max_prompt_bytes, "Bytes of a prompt at most");
-  flags.Add("drain-timeout", config.drain_timeout, "Seconds that running turns get after SIGTERM");
+  flags.Add("drain-timeout", config.drain_timeout,
+            "Seconds after SIGTERM for running turns to end and for sessions to be parked in the data folder");
 }
 
 std::string OneLine(std::string text) {
@@ -172,6 +191,7 @@ absl::Status CheckGiven(const CLI::App& app, const ServerConfig& config) {
       return Bad(flag, absl::StrCat(value, " is less than ", low));
     }
   }
+  if (app.count("--data-dir") > 0 && config.data_dir.empty()) return Bad("data-dir", "is empty");
   return absl::OkStatus();
 }
 
@@ -185,68 +205,7 @@ std::string UnreadVariable(const CLI::App& app) {
   return "";
 }
 
-absl::Status CheckRange(const std::string& flag, int64_t value, int64_t low, int64_t high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return Bad(flag, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
-}
-
 }  // namespace
-
-absl::Status ServerConfig::Validate() const {
-  constexpr int64_t kMany = int64_t{1} << 40;
-  const struct {
-    const char* flag;
-    int64_t value, low, high;
-  } ranges[] = {
-      {"port", port, 0, 65535},
-      {"threads", threads, 0, 1024},
-      {"max-num-seqs", max_num_seqs, 0, 4096},
-      {"max-num-sessions", max_num_sessions, 1, 1'000'000},
-      {"max-num-batched-tokens", max_num_batched_tokens, 0, 65536},
-      {"max-num-queued-reqs", max_num_queued_reqs, 1, 1'000'000},
-      {"cache-memory-bytes", cache_memory_bytes, 0, int64_t{1} << 60},
-      {"session-ttl", session_ttl, 0, int64_t{100} * 365 * 86400},
-      {"default-max-tokens", default_max_tokens, 0, kMany},
-      // A message holds at most 16 MiB, the prompt and its frame.
-      {"max-prompt-bytes", max_prompt_bytes, 1, (int64_t{16} << 20) - 65536},
-      {"drain-timeout", drain_timeout, 0, 86400},
-  };
-  for (const auto& range : ranges) {
-    const absl::Status status = CheckRange(range.flag, range.value, range.low, range.high);
-    if (!status.ok()) return status;
-  }
-  if (model.empty()) return Bad("model", "is empty");
-  if (host.empty()) return Bad("host", "is empty");
-  if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
-    return Bad("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
-  }
-  if (!(score_certificate_limit >= 0 && score_certificate_limit <= 1)) {
-    return Bad("score-certificate-limit", absl::StrCat(score_certificate_limit, " is not in [0, 1]"));
-  }
-  if (score_certificate_limit_given && (score_kernel == "exact" || deterministic)) {
-    return Bad("score-certificate-limit",
-               "is for predicted scores, which --score-kernel exact and --deterministic have not");
-  }
-  if (score_certificate_limit_given && geometry.score_reduction == "max") {
-    return Bad("score-certificate-limit", "is for predicted scores, which --score-reduction max has not");
-  }
-  if (score_kernel == "fast" && deterministic) {
-    return Bad("score-kernel", "fast rounds differently with how a prompt is cut; it contradicts --deterministic");
-  }
-  if (score_kernel == "fast" && geometry.score_reduction == "max") {
-    return Bad("score-kernel", "fast is for --score-reduction mean");
-  }
-  if (!geometry.sub_cache_tokens.empty() && (geometry.cache_tokens != 0 || geometry.num_sub_caches != 0)) {
-    return Bad("sub-cache-tokens",
-               "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
-               "other");
-  }
-  // With auto, flags that suit one of the devices may turn out to be right.
-  const absl::Status cpu = ConfigureDevice(*this, Device::kCpu).status();
-  const absl::Status cuda = ConfigureDevice(*this, Device::kCuda).status();
-  if (device == "auto") return cpu.ok() || cuda.ok() ? absl::OkStatus() : cpu;
-  return device == "cpu" ? cpu : cuda;
-}
 
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   ParsedCommandLine parsed;
@@ -260,6 +219,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   Flags flags(app);
   DeclareModelFlags(flags, config);
   DeclareCacheFlags(flags, config);
+  DeclareSessionFlags(flags, config);
   DeclareServingFlags(flags, config, reflection);
   try {
     app.parse(argc, argv);

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "engine/cache/cascade_geometry.h"
+#include "engine/turn_request.h"
 #include "server/exit_code.h"
 
 namespace cascade {
@@ -33,7 +34,12 @@ struct ServerConfig {
   int64_t max_num_batched_tokens = 0;  // 0: the device's default
   int64_t max_num_queued_reqs = 256;
   int64_t cache_memory_bytes = 0;  // 0: a quarter of the free memory; on CUDA what --gpu-memory-utilization leaves
-  int64_t session_ttl = 0;         // seconds; 0: never
+  std::optional<int64_t> host_cache_bytes;  // unset: the device's default
+  int64_t session_ttl = 0;                  // seconds; 0: never
+  std::string data_dir;                     // "": none
+  std::string durability;                   // "": journal with a data_dir, else none
+  std::string journal_retain;               // "": all
+  int64_t rewind_turns = 4;
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
   int64_t drain_timeout = 30;  // seconds
@@ -44,6 +50,9 @@ struct ServerConfig {
   // Ranges, and flags against each other and against the device, as far as it is named. An ExitError (kConfig) that
   // names the flag.
   absl::Status Validate() const;
+
+  // Of sessions that do not ask for another.
+  Durability SessionDurability() const;
 };
 
 // What main does next: serve, or print and leave.

@@ -1,9 +1,7 @@
 #include "server/convert.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <algorithm>
-#include <string_view>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,11 +9,8 @@
 namespace cascade {
 namespace {
 
-// What one message carries at most; far below gRPC's default limit of 4 MiB for a client.
-constexpr size_t kPieceTextBytes = 256 << 10;
-constexpr size_t kPieceTokens = 16 << 10;
-
 constexpr size_t kMaxLabel = 64;
+constexpr size_t kMaxTurnId = 64;
 constexpr int kMaxPageSize = 1000;
 constexpr int kDefaultPageSize = 100;
 
@@ -41,32 +36,63 @@ absl::StatusOr<Prompt> ToPrompt(bool has_prompt, v1::Prompt* prompt, bool allow_
                                                    : "prompt must have one of text and token_ids");
 }
 
-// `size` bytes of `text` from `from` on, or a few less so that no character is cut.
-std::string_view WholeCharacters(std::string_view text, size_t from, size_t size) {
-  size_t end = std::min(text.size(), from + size);
-  while (end < text.size() && end > from && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(from, end - from);
+absl::Status CheckTurnId(const std::string& id) {
+  const bool printable = std::all_of(id.begin(), id.end(), [](char c) { return c >= 0x20 && c <= 0x7E; });
+  if (printable && id.size() <= kMaxTurnId) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("turn_id must be at most ", kMaxTurnId, " printable ASCII characters"));
 }
 
-const char* Name(kernels::Selection selection) {
-  switch (selection) {
-    case kernels::Selection::kBoth:
-      return "both";
-    case kernels::Selection::kAttention:
-      return "attention";
-    case kernels::Selection::kDistinctness:
-      return "distinctness";
+absl::StatusOr<OnCancel> ToOnCancel(v1::OnCancel wire, TurnKind kind) {
+  const bool generates = kind == TurnKind::kGenerate;
+  switch (wire) {
+    case v1::ON_CANCEL_UNSPECIFIED:
+    case v1::ON_CANCEL_KEEP:
+      return OnCancel::kKeep;
+    case v1::ON_CANCEL_ROLLBACK:
+      return OnCancel::kRollback;
+    case v1::ON_CANCEL_CONTINUE:
+      if (generates) return OnCancel::kContinue;
+      break;
+    default:
+      break;
   }
-  return "";
+  return absl::InvalidArgumentError(absl::StrCat("on_cancel must be KEEP",
+                                                 generates ? ", ROLLBACK or CONTINUE" : " or ROLLBACK", ", got ",
+                                                 static_cast<int>(wire)));
 }
 
-google::protobuf::Duration ToDuration(std::chrono::nanoseconds time) {
-  return google::protobuf::util::TimeUtil::NanosecondsToDuration(time.count());
+// What both kinds of turns say about their session.
+template <class Request>
+absl::Status SetSessionFields(Request& request, TurnRequest* turn) {
+  turn->session_id = std::move(*request.mutable_session_id());
+  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
+  if (!position.ok()) return position.status();
+  turn->expected_position = *position;
+  absl::Status status = CheckTurnId(request.turn_id());
+  if (!status.ok()) return status;
+  turn->turn_id = std::move(*request.mutable_turn_id());
+  const auto on_cancel = ToOnCancel(request.on_cancel(), turn->kind);
+  if (!on_cancel.ok()) return on_cancel.status();
+  turn->on_cancel = *on_cancel;
+  const auto durability = ToDurability("durability", request.durability());
+  if (!durability.ok()) return durability.status();
+  turn->durability = *durability;
+  const std::pair<const char*, bool> given[] = {{"turn_id", !turn->turn_id.empty()},
+                                                {"on_cancel", request.on_cancel() != v1::ON_CANCEL_UNSPECIFIED},
+                                                {"durability", turn->durability.has_value()}};
+  for (const auto& [field, is_given] : given) {
+    if (is_given && turn->session_id.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(field, " must not be set without session_id"));
+    }
+  }
+  return absl::OkStatus();
 }
 
-google::protobuf::Timestamp ToTimestamp(std::chrono::system_clock::time_point time) {
-  return google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
+// Of a field that counts turns.
+absl::Status CheckTurns(const char* field, int64_t value, int64_t low) {
+  if (value >= low) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be at least ", low, ", got ", value));
 }
 
 }  // namespace
@@ -75,7 +101,7 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTim
   TurnRequest turn;
   turn.kind = TurnKind::kGenerate;
   turn.deadline = deadline;
-  turn.session_id = std::move(*request.mutable_session_id());
+  if (absl::Status status = SetSessionFields(request, &turn); !status.ok()) return status;
   absl::StatusOr<Prompt> prompt = ToPrompt(request.has_prompt(), request.mutable_prompt(), true);
   if (!prompt.ok()) return prompt.status();
   turn.prompt = *std::move(prompt);
@@ -93,9 +119,6 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTim
   }
   auto& stop = *request.mutable_stopping()->mutable_stop();
   turn.stop.assign(std::make_move_iterator(stop.begin()), std::make_move_iterator(stop.end()));
-  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
-  if (!position.ok()) return position.status();
-  turn.expected_position = *position;
   return turn;
 }
 
@@ -103,14 +126,11 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime d
   TurnRequest turn;
   turn.kind = TurnKind::kScore;
   turn.deadline = deadline;
-  turn.session_id = std::move(*request.mutable_session_id());
+  if (absl::Status status = SetSessionFields(request, &turn); !status.ok()) return status;
   absl::StatusOr<Prompt> prompt = ToPrompt(request.has_prompt(), request.mutable_prompt(), false);
   if (!prompt.ok()) return prompt.status();
   turn.prompt = *std::move(prompt);
   turn.max_tokens = 0;  // only fed
-  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
-  if (!position.ok()) return position.status();
-  turn.expected_position = *position;
   return turn;
 }
 
@@ -120,12 +140,71 @@ absl::StatusOr<std::optional<int64_t>> ExpectedPosition(bool has, int64_t value)
   return value;
 }
 
-absl::Status CheckLabel(const std::string& label) {
+absl::StatusOr<std::optional<Durability>> ToDurability(const std::string& field, v1::Durability wire) {
+  switch (wire) {
+    case v1::DURABILITY_UNSPECIFIED:
+      return std::nullopt;
+    case v1::DURABILITY_NONE:
+      return Durability::kNone;
+    case v1::DURABILITY_JOURNAL:
+      return Durability::kJournal;
+    case v1::DURABILITY_IMAGE:
+      return Durability::kImage;
+    default:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must be NONE, JOURNAL or IMAGE, got ", static_cast<int>(wire)));
+}
+
+absl::StatusOr<ParkTarget> ToParkTarget(v1::ParkTarget wire) {
+  switch (wire) {
+    case v1::PARK_TARGET_UNSPECIFIED:
+      return ParkTarget::kAny;
+    case v1::PARK_TARGET_HOST:
+      return ParkTarget::kHost;
+    case v1::PARK_TARGET_DISK:
+      return ParkTarget::kDisk;
+    default:
+      break;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("target must be HOST or DISK, got ", static_cast<int>(wire)));
+}
+
+absl::StatusOr<RewindRequest> ToRewindRequest(const v1::RewindSessionRequest& request) {
+  RewindRequest rewind;
+  absl::Status status = CheckSessionId(request.session_id());
+  if (!status.ok()) return status;
+  rewind.session_id = request.session_id();
+  if (request.has_to_turn() && request.has_take_back()) {
+    return absl::InvalidArgumentError("take_back must not be set with to_turn");
+  }
+  if (request.has_to_turn()) {
+    status = CheckTurns("to_turn", request.to_turn(), 0);
+    rewind.to_turn = request.to_turn();
+  } else {
+    rewind.take_back = request.has_take_back() ? request.take_back() : 1;
+    status = CheckTurns("take_back", *rewind.take_back, 1);
+  }
+  if (!status.ok()) return status;
+  const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
+  if (!position.ok()) return position.status();
+  rewind.expected_position = *position;
+  rewind.allow_replay = request.allow_replay();
+  return rewind;
+}
+
+absl::StatusOr<int64_t> FromSeq(const v1::ResumeTurnRequest& request) {
+  if (request.from_seq() >= 0) return request.from_seq();
+  return absl::InvalidArgumentError(absl::StrCat("from_seq must be at least 0, got ", request.from_seq()));
+}
+
+absl::Status CheckLabel(const std::string& label, const std::string& field) {
   const bool known = std::all_of(label.begin(), label.end(), [](char c) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   });
   if (known && label.size() <= kMaxLabel) return absl::OkStatus();
-  return absl::InvalidArgumentError("label must be at most 64 of A-Z, a-z, 0-9, _ and -");
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be at most 64 of A-Z, a-z, 0-9, _ and -"));
 }
 
 absl::StatusOr<int> PageSize(const v1::ListSessionsRequest& request) {
@@ -161,124 +240,6 @@ std::vector<ChatMessage> ToChatMessages(google::protobuf::RepeatedPtrField<v1::M
 
 absl::Status CheckSessionId(const std::string& id) {
   return id.empty() ? absl::InvalidArgumentError("session_id must be set") : absl::OkStatus();
-}
-
-bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::GenerateResponse* response) {
-  response->Clear();
-  const std::string_view text = WholeCharacters(delta.text, position->text, kPieceTextBytes);
-  const size_t tokens = std::min(kPieceTokens, delta.token_ids.size() - position->tokens);
-  const int32_t* ids = delta.token_ids.data() + position->tokens;
-  response->set_text(text.data(), text.size());
-  response->mutable_token_ids()->Add(ids, ids + tokens);
-  position->text += text.size();
-  position->tokens += tokens;
-  if (position->text < delta.text.size() || position->tokens < delta.token_ids.size()) return false;
-  if (delta.finished) {
-    response->set_finish_reason(ToWire(delta.finish_reason));
-    response->set_stop_sequence(delta.stop_sequence);
-    *response->mutable_usage() = ToWire(delta.usage);
-  }
-  return true;
-}
-
-bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::ScoreResponse* response) {
-  response->Clear();
-  const size_t tokens = std::min(kPieceTokens, delta.token_ids.size() - position->tokens);
-  for (size_t i = position->tokens; i < position->tokens + tokens; ++i) {
-    response->add_token_ids(delta.token_ids[i]);
-    response->add_logprobs(delta.scores[i].logprob);
-    response->add_top_ids(delta.scores[i].top_id);
-    response->add_top_margins(delta.scores[i].top_margin);
-  }
-  response->set_tokens_total(delta.score_total);
-  position->tokens += tokens;
-  if (position->tokens < delta.token_ids.size()) return false;
-  if (delta.finished) *response->mutable_usage() = ToWire(delta.usage);
-  return true;
-}
-
-v1::Usage ToWire(const Usage& usage) {
-  v1::Usage wire;
-  wire.set_prompt_tokens(usage.prompt_tokens);
-  wire.set_completion_tokens(usage.completion_tokens);
-  wire.set_session_tokens_seen(usage.session_tokens_seen);
-  wire.set_tokens_resident(usage.tokens_resident);
-  wire.set_tokens_evicted(usage.tokens_evicted);
-  wire.set_cache_bytes(usage.cache_bytes);
-  wire.set_position(usage.session_tokens_seen);
-  *wire.mutable_queue_time() = ToDuration(usage.queue_time);
-  *wire.mutable_prefill_time() = ToDuration(usage.prefill_time);
-  *wire.mutable_decode_time() = ToDuration(usage.decode_time);
-  return wire;
-}
-
-v1::FinishReason ToWire(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kNone:
-      return v1::FINISH_REASON_UNSPECIFIED;
-    case FinishReason::kStop:
-      return v1::FINISH_REASON_STOP;
-    case FinishReason::kStopSequence:
-      return v1::FINISH_REASON_STOP_SEQUENCE;
-    case FinishReason::kLength:
-      return v1::FINISH_REASON_LENGTH;
-    case FinishReason::kCancelled:
-      return v1::FINISH_REASON_CANCELLED;
-    case FinishReason::kDeadline:
-      return v1::FINISH_REASON_DEADLINE;
-    case FinishReason::kError:
-      return v1::FINISH_REASON_ERROR;
-  }
-  return v1::FINISH_REASON_UNSPECIFIED;
-}
-
-v1::CacheGeometry ToWire(const CascadeGeometry& geometry) {
-  v1::CacheGeometry wire;
-  wire.set_num_sinks(geometry.num_sinks);
-  for (const int tokens : geometry.sub_cache_tokens) wire.add_sub_cache_tokens(tokens);
-  wire.set_stride(geometry.stride);
-  wire.set_selection_group(geometry.selection_group);
-  wire.set_selection(Name(geometry.selection));
-  wire.set_ema_decay(geometry.ema_decay);
-  wire.set_score_reduction(geometry.score_reduction == kernels::ScoreReduction::kMean ? "mean" : "max");
-  return wire;
-}
-
-v1::Session ToWire(const SessionInfo& session, const EngineOptions& options) {
-  v1::Session wire;
-  wire.set_session_id(session.id);
-  wire.set_label(session.label);
-  wire.set_state(session.state == SessionState::kBusy ? v1::SESSION_STATE_BUSY : v1::SESSION_STATE_RESIDENT);
-  *wire.mutable_geometry() = ToWire(options.geometry);
-  wire.set_position(session.position);
-  wire.set_tokens_resident(session.tokens_resident);
-  wire.set_tokens_evicted(session.tokens_evicted);
-  wire.set_turns(session.turns);
-  *wire.mutable_created() = ToTimestamp(session.created);
-  *wire.mutable_last_used() = ToTimestamp(session.last_used);
-  if (session.expires.has_value()) *wire.mutable_expires() = ToTimestamp(*session.expires);
-  wire.set_cache_bytes(static_cast<int64_t>(options.cache_bytes_per_slot));
-  wire.set_last_finish_reason(ToWire(session.last_finish));
-  return wire;
-}
-
-v1::InspectSessionResponse ToWire(const HeadView& head, int64_t position) {
-  v1::InspectSessionResponse wire;
-  wire.set_layer(head.layer);
-  wire.set_kv_head(head.kv_head);
-  const int size = static_cast<int>(head.tokens.size());
-  wire.mutable_token_indices()->Reserve(size);
-  wire.mutable_sub_caches()->Reserve(size);
-  wire.mutable_scores()->Reserve(size);
-  wire.mutable_distinctness()->Reserve(size);
-  for (const HeldToken& token : head.tokens) {
-    wire.add_token_indices(token.token);
-    wire.add_sub_caches(token.sub_cache);
-    wire.add_scores(token.score);
-    wire.add_distinctness(token.distinctness);
-  }
-  wire.set_position(position);
-  return wire;
 }
 
 }  // namespace cascade

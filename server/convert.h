@@ -17,7 +17,12 @@ namespace cascade {
 // Requests. INVALID_ARGUMENT names the field as on the wire.
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTime deadline);
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime deadline);
-absl::Status CheckLabel(const std::string& label);
+absl::StatusOr<RewindRequest> ToRewindRequest(const v1::RewindSessionRequest& request);
+absl::StatusOr<ParkTarget> ToParkTarget(v1::ParkTarget wire);
+// No value: the field is unset.
+absl::StatusOr<std::optional<Durability>> ToDurability(const std::string& field, v1::Durability wire);
+absl::StatusOr<int64_t> FromSeq(const v1::ResumeTurnRequest& request);
+absl::Status CheckLabel(const std::string& label, const std::string& field = "label");
 // Of a field that may be unset.
 absl::StatusOr<std::optional<int64_t>> ExpectedPosition(bool has, int64_t value);
 // [1, 1000], 100 when unset.
@@ -33,12 +38,14 @@ struct DeltaPosition {
   size_t text = 0;    // bytes sent
   size_t tokens = 0;  // ids sent
 };
-// The next piece of `delta`; true when it is the last one (which has the finishing fields, if the turn is finished).
+// The next piece of `delta`; true when it is the last one (which has the finishing fields, if the turn is finished, and
+// the delta's seq).
 bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::GenerateResponse* response);
 bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::ScoreResponse* response);
 
 v1::Usage ToWire(const Usage& usage);
 v1::FinishReason ToWire(FinishReason reason);
+v1::Durability ToWire(Durability durability);
 v1::CacheGeometry ToWire(const CascadeGeometry& geometry);
 v1::Session ToWire(const SessionInfo& session, const EngineOptions& options);
 v1::InspectSessionResponse ToWire(const HeadView& head, int64_t position);

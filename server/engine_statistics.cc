@@ -19,6 +19,10 @@ StatisticsSample Sample(const Engine& engine) {
   sample.waiting = metrics.turns_waiting.load();
   sample.sessions = metrics.sessions.load();
   sample.slots_free = engine.SlotsFree();
+  sample.parked_host = metrics.sessions_parked_host.load();
+  sample.parked_disk = metrics.sessions_parked_disk.load();
+  sample.journal_batches = metrics.journal_batches.load();
+  sample.journal_sync_us = metrics.journal_sync_us.load();
   sample.score_heads_predicted = metrics.score_heads_predicted.load();
   sample.score_heads_rejected = metrics.score_heads_rejected.load();
   sample.score_certificate = metrics.score_certificate.load();
@@ -31,6 +35,15 @@ std::string FormatStatistics(const StatisticsSample& earlier, const StatisticsSa
                   static_cast<double>(now.prompt_tokens - earlier.prompt_tokens) / seconds,
                   static_cast<double>(now.generation_tokens - earlier.generation_tokens) / seconds, now.running,
                   now.waiting, now.sessions, now.slots_free);
+  if (now.parked_host > 0 || now.parked_disk > 0) {
+    line += fmt::format(", parked {} host {} disk", now.parked_host, now.parked_disk);
+  }
+  const int64_t batches = now.journal_batches - earlier.journal_batches;
+  if (batches > 0) {
+    line +=
+        fmt::format(", journal fsync {:.2f} ms", static_cast<double>(now.journal_sync_us - earlier.journal_sync_us) /
+                                                     static_cast<double>(batches) / 1000);
+  }
   const int64_t predicted = now.score_heads_predicted - earlier.score_heads_predicted;
   if (predicted > 0) {
     const int64_t rejected = now.score_heads_rejected - earlier.score_heads_rejected;

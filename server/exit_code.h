@@ -14,7 +14,7 @@ enum class ExitCode : int {
   kPortInUse = 69,      // cannot listen
   kFault = 70,          // engine or device fault: restart me
   kDevice = 71,         // device missing, too old or too small
-  kDrainTimedOut = 75,  // turns were cut
+  kDrainTimedOut = 75,  // turns were cut, or sessions not parked
   kConfig = 78,         // readable but impossible or contradictory, also against the model
 };
 

@@ -6,11 +6,13 @@
 
 namespace cascade {
 
-absl::StatusOr<TurnRequest> GenerateReactor::Parse(const grpc::ByteBuffer& request, SteadyTime deadline) {
+absl::StatusOr<TurnSource> GenerateReactor::Parse(const grpc::ByteBuffer& request) {
   v1::GenerateRequest wire;
   const absl::Status status = ParseWire(request, &wire);
   if (!status.ok()) return status;
-  return ToTurnRequest(std::move(wire), deadline);
+  absl::StatusOr<TurnRequest> turn = ToTurnRequest(std::move(wire), deadline());
+  if (!turn.ok()) return turn.status();
+  return SourceOf(*std::move(turn));
 }
 
 bool GenerateReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {

@@ -7,10 +7,11 @@ namespace cascade {
 // One Generate call.
 class GenerateReactor final : public TurnReactor {
  public:
-  GenerateReactor(const grpc::CallbackServerContext& call, ServiceContext& context) : TurnReactor(call, context) {}
+  GenerateReactor(const grpc::CallbackServerContext& call, ServiceContext& context)
+      : TurnReactor(context, DeadlineOf(call)) {}
 
  private:
-  absl::StatusOr<TurnRequest> Parse(const grpc::ByteBuffer& request, SteadyTime deadline) override;
+  absl::StatusOr<TurnSource> Parse(const grpc::ByteBuffer& request) override;
   bool NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) override;
 };
 

@@ -19,6 +19,8 @@ constexpr int kMaxMetadataBytes = 16 << 10;
 constexpr int kMaxStreamsPerConnection = 1024;
 constexpr char kReflectionPlugin[] = "proto_server_reflection";
 constexpr size_t kMaxQueuedLargeRequests = 64;
+// Small requests, but for turns whose session has to be read first.
+constexpr size_t kMaxWaitingRequests = 1024;
 
 // A client whose machine vanished is noticed after 80 seconds, not after TCP's hours.
 constexpr int kKeepaliveMs = 60'000;
@@ -51,14 +53,17 @@ std::string JoinAddress(const std::string& host, int port) {
 }  // namespace
 
 GrpcEndpoint::GrpcEndpoint(const EndpointOptions& options)
-    : options_(options), workers_(options.worker_threads, kMaxQueuedLargeRequests) {}
+    : options_(options),
+      workers_(options.worker_threads, kMaxQueuedLargeRequests),
+      waiters_(options.waiting_threads, kMaxWaitingRequests),
+      transfers_(options.max_transfers) {}
 
 absl::StatusOr<std::unique_ptr<GrpcEndpoint>> GrpcEndpoint::Start(const EndpointOptions& options, Served served) {
   EnablePlugins();
   std::unique_ptr<GrpcEndpoint> endpoint(new GrpcEndpoint(options));
-  endpoint->service_ = std::make_unique<CascadeService>(
-      ServiceContext{served.engine, served.tokenizer, served.chat_template, std::move(served.info),
-                     endpoint->dispatcher_, endpoint->workers_, endpoint->streams_});
+  endpoint->service_ = std::make_unique<CascadeService>(ServiceContext{
+      served.engine, served.tokenizer, served.chat_template, std::move(served.info), endpoint->dispatcher_,
+      endpoint->workers_, endpoint->waiters_, endpoint->transfers_, endpoint->streams_});
   const std::string address = JoinAddress(options.host, options.port);
   grpc::ServerBuilder builder;
   // Without this a second server on the same port would start and silently take half of the calls.

@@ -16,7 +16,9 @@ struct EndpointOptions {
   std::string host = "127.0.0.1";
   int port = 0;  // 0: any free one
   bool reflection = true;
-  int worker_threads = 2;
+  int worker_threads = 2;   // for long texts
+  int waiting_threads = 4;  // for calls that wait for the engine or for files
+  int max_transfers = 16;   // exports and imports at once
 };
 
 // What the service serves; all outlives the endpoint.
@@ -56,7 +58,9 @@ class GrpcEndpoint {
   int port_ = 0;
   // Reactors use these until the server has stopped, so they go after it.
   ReadyDispatcher dispatcher_;
-  TextWorkerPool workers_;
+  WorkerPool workers_;
+  WorkerPool waiters_;
+  TransferQuota transfers_;
   LiveStreams streams_;
   std::unique_ptr<CascadeService> service_;
   std::unique_ptr<grpc::Server> server_;

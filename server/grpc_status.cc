@@ -66,12 +66,14 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   const auto code = static_cast<grpc::StatusCode>(status.code());  // the same numbers
   const std::string_view text(status.message().data(), status.message().size());
-  if (absl::IsInternal(status) || absl::IsUnknown(status) || absl::IsDataLoss(status)) {
+  if (absl::IsInternal(status) || absl::IsUnknown(status)) {
     spdlog::error("a call failed: {}", text);
     return grpc::Status(code, "internal error; the server's log says more");
   }
   const std::string message = CleanMessage(text);
   return grpc::Status(code, message, Details(status, message));
 }
+
+absl::Status ClientGone() { return absl::CancelledError("the client went away"); }
 
 }  // namespace cascade

@@ -13,9 +13,13 @@ namespace cascade {
 inline constexpr size_t kMaxErrorMessageBytes = 512;
 
 // The same code; the message capped and on one line. INVALID_ARGUMENT carries google.rpc.BadRequest with the field,
-// RESOURCE_EXHAUSTED google.rpc.RetryInfo. What is our own fault (INTERNAL, UNKNOWN, DATA_LOSS) is logged and reaches
-// the client without its text, which may hold more than a client should see. Any thread.
+// RESOURCE_EXHAUSTED google.rpc.RetryInfo. What is our own fault (INTERNAL, UNKNOWN) is logged and reaches the client
+// without its text, which may hold more than a client should see. DATA_LOSS is of a session's files or of what is
+// imported, and the client's to know; a lost device comes as UNAVAILABLE. Any thread.
 grpc::Status ToGrpcStatus(const absl::Status& status);
+
+// CANCELLED: for calls that nobody waits for any more.
+absl::Status ClientGone();
 
 // The field that an INVALID_ARGUMENT message begins with: "sampling.top_p must ..", "messages[2].role: ..", "page_token
 // is ..". "" when it begins with none.

@@ -9,12 +9,15 @@
 namespace cascade {
 
 void InspectReactor::Start(const grpc::ByteBuffer& request) {
-  const absl::Status posted = context_.workers.Post([this, request] {
-    const absl::Status status = Fetch(request);
-    if (!status.ok()) return Finish(ToGrpcStatus(status));
-    WriteNext();
-  });
-  if (!posted.ok()) Finish(ToGrpcStatus(posted));
+  absl::Status status = CheckSmallRequest(request);
+  if (status.ok()) {
+    status = context_.waiters.Post([this, request] {
+      const absl::Status fetched = Fetch(request);
+      if (!fetched.ok()) return Finish(ToGrpcStatus(fetched));
+      WriteNext();
+    });
+  }
+  if (!status.ok()) Finish(ToGrpcStatus(status));
 }
 
 absl::Status InspectReactor::Fetch(const grpc::ByteBuffer& bytes) {
@@ -42,7 +45,7 @@ void InspectReactor::WriteNext() {
 }
 
 void InspectReactor::OnWriteDone(bool ok) {
-  if (!ok) return Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+  if (!ok) return Finish(ToGrpcStatus(ClientGone()));
   WriteNext();
 }
 

@@ -10,7 +10,7 @@
 
 namespace cascade {
 
-// One InspectSession call: a worker fetches the views, then one message per layer and head, one write in flight.
+// One InspectSession call: a waiter fetches the views, then one message per layer and head, one write in flight.
 // Deletes itself.
 class InspectReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:

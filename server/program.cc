@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdio>
@@ -57,9 +58,18 @@ int Serve(const ServerConfig& config) {
   return Leave(code);
 }
 
+// Each client and each file of a session takes a descriptor; the usual soft limit of 1,024 is for programs with select.
+void RaiseFileLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Run(int argc, char** argv) {
   // Whoever reads the log may leave; the server stays.
   signal(SIGPIPE, SIG_IGN);
+  RaiseFileLimit();
   spdlog::set_default_logger(spdlog::stderr_color_mt("cascade-server"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
   // Otherwise a client could write into our log by sending bad bytes; it is told by its call's status.

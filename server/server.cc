@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <utility>
@@ -60,10 +61,16 @@ ExitCode Server::Drain() {
   engine.StopAdmission();
   const Metrics& metrics = engine.metrics();
   const int turns = metrics.turns_running.load() + metrics.turns_waiting.load();
-  spdlog::info("draining: {} turns get {} s", turns, config_.drain_timeout);
-  const SteadyTime deadline = std::chrono::steady_clock::now() + std::chrono::seconds(config_.drain_timeout);
-  engine.Drain(deadline);
-  const bool cut = turns > 0 && std::chrono::steady_clock::now() >= deadline;
+  int sessions = 0;  // to be parked
+  std::chrono::duration<double> parking{0};
+  if (stack_->vault != nullptr) {
+    sessions = std::max(0, metrics.sessions.load() - metrics.sessions_parked_disk.load());
+    parking = engine.ParkingTime();
+  }
+  spdlog::info("draining: {} turns, {} sessions; parking takes about {:.1f} s of {} s", turns, sessions,
+               parking.count(), config_.drain_timeout);
+  const DrainReport report =
+      engine.Drain(std::chrono::steady_clock::now() + std::chrono::seconds(config_.drain_timeout));
   bool faulty;
   {
     MutexLock lock(mutex_);
@@ -72,9 +79,12 @@ ExitCode Server::Drain() {
   }
   endpoint_->Stop(faulty ? kFaultGrace : kDeliveryGrace);
   if (faulty) return ExitCode::kFault;
-  if (cut) spdlog::warn("drain timed out; running turns were cut");
+  if (report.sessions_parked > 0) spdlog::info("{} sessions parked", report.sessions_parked);
+  if (!report.complete()) {
+    spdlog::warn("drain timed out: {} turns were cut, {} sessions not parked", report.turns_cut, report.sessions_left);
+  }
   spdlog::info("stopped");
-  return cut ? ExitCode::kDrainTimedOut : ExitCode::kOk;
+  return report.complete() ? ExitCode::kOk : ExitCode::kDrainTimedOut;
 }
 
 }  // namespace cascade

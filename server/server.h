@@ -21,8 +21,9 @@ class Server {
   // it serves: health says NOT_SERVING then and turns have ended; what is left is Fail().
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config, std::function<void()> on_fault);
 
-  // Readiness off, no new turns, running ones get --drain-timeout, then calls end. kOk, kDrainTimedOut when turns had
-  // to be cut, or kFault when the device failed meanwhile.
+  // Readiness off, no new turns; within --drain-timeout running ones end and sessions are parked in the data folder;
+  // then calls end. kOk, kDrainTimedOut when turns were cut or sessions not parked, or kFault when the device failed
+  // meanwhile.
   ExitCode Drain();
   // After a fault: calls get a moment to deliver their status. The server is of no use then, and its destructor may
   // wait for a device that does not answer: leave the process without it.

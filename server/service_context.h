@@ -5,7 +5,8 @@
 #include "engine/engine.h"
 #include "server/live_streams.h"
 #include "server/ready_dispatcher.h"
-#include "server/text_worker_pool.h"
+#include "server/transfer_quota.h"
+#include "server/worker_pool.h"
 
 namespace cascade {
 
@@ -15,7 +16,9 @@ struct ServiceContext {
   const ChatTemplate* chat_template;  // may be null
   v1::ServerInfo info;                // what never changes; sessions_free is filled in at each call
   ReadyDispatcher& dispatcher;
-  TextWorkerPool& workers;
+  WorkerPool& workers;  // for work
+  WorkerPool& waiters;  // for what waits for the engine or for files
+  TransferQuota& transfers;
   LiveStreams& streams;
 };
 

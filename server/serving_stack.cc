@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/cache/cache_image.h"
 #include "engine/model/random_model.h"
 #include "kernels/base/check.h"
 #include "server/capacity.h"
 #include "server/chat_template_choice.h"
 #include "server/convert.h"
+#include "server/fingerprint.h"
 #include "server/load_progress.h"
 #include "server/open_device.h"
 #include "server/version.h"
@@ -49,6 +51,27 @@ absl::StatusOr<std::unique_ptr<Llama>> LoadModel(const ModelSource& source, int 
   return model;
 }
 
+absl::Status DataDirError(const absl::Status& status) {
+  return ExitError(ExitCode::kConfig, absl::StrCat("--data-dir: ", Text(status)));
+}
+
+// Called when the caches are made.
+absl::StatusOr<std::unique_ptr<Vault>> OpenVault(const ServerConfig& config, const ModelSource& source,
+                                                 const kernels::CacheShape& shape, const CascadeGeometry& geometry,
+                                                 const Model& model, Directory& directory) {
+  const absl::StatusOr<Digest> fingerprint = ModelFingerprint(source, IsRandomModel(config.model));
+  if (!fingerprint.ok()) return ModelError(fingerprint.status());
+  VaultOptions options;
+  options.model = *fingerprint;
+  options.geometry = GeometryFingerprint(shape, geometry, model.SlotLayout());
+  options.cache_bytes = model.SlotBytes(kernels::SlotPart::kAll);
+  options.keep_turn_starts = static_cast<size_t>(config.rewind_turns);
+  options.retain_all = config.journal_retain != "images";
+  auto vault = Vault::Open(directory, options, RandomSource::System());
+  if (!vault.ok()) return DataDirError(vault.status());
+  return vault;
+}
+
 int64_t HostCacheMemory(const ServerConfig& config) {
   return config.cache_memory_bytes > 0 ? config.cache_memory_bytes : AvailableMemoryBytes() / 4;
 }
@@ -61,6 +84,11 @@ absl::StatusOr<int> CountDeviceSlots(const ServerConfig& config, const DeviceCon
   CASCADE_CHECK(room->has_value());
   return PlanDeviceSlots({**room, config.gpu_memory_utilization, model_bytes}, config.cache_memory_bytes,
                          backend.CacheBytesPerSlot(shape), config.max_num_sessions);
+}
+
+// What sessions outside the slots may take. On the CPU slots are host memory already.
+int64_t ParkedCacheMemory(const ServerConfig& config, const DeviceConfig& device) {
+  return config.host_cache_bytes.value_or(device.device == Device::kCuda ? AvailableMemoryBytes() / 4 : 0);
 }
 
 EngineOptions ToEngineOptions(const ServerConfig& config, const DeviceConfig& device, const ModelConfig& model,
@@ -77,7 +105,20 @@ EngineOptions ToEngineOptions(const ServerConfig& config, const DeviceConfig& de
   options.default_max_tokens = config.default_max_tokens;
   options.max_prompt_bytes = config.max_prompt_bytes;
   options.session_ttl = std::chrono::seconds(config.session_ttl);
+  options.max_num_sessions = static_cast<int>(config.max_num_sessions);
+  options.host_cache_bytes = ParkedCacheMemory(config, device);
+  options.durability = config.SessionDurability();
+  options.rewind_turns = static_cast<int>(config.rewind_turns);
   return options;
+}
+
+// Without a data folder there are no more than memory holds.
+int32_t SessionsAtMost(const EngineOptions& options) {
+  const int64_t slots = options.num_slots - 1;  // one stays for one-shot requests
+  const int64_t parked =
+      options.host_cache_bytes / std::max<int64_t>(1, static_cast<int64_t>(options.cache_bytes_per_slot));
+  const int64_t most = options.max_num_sessions;
+  return static_cast<int32_t>(options.vault != nullptr ? most : std::min(most, slots + parked));
 }
 
 v1::ServerInfo MakeInfo(const ServerConfig& config, const DeviceConfig& device, const ModelConfig& model,
@@ -97,24 +138,33 @@ v1::ServerInfo MakeInfo(const ServerConfig& config, const DeviceConfig& device, 
   *info.mutable_geometry() = ToWire(options.geometry);
   info.set_session_bytes(static_cast<int64_t>(options.cache_bytes_per_slot));
   info.set_model_bytes(model.weight_bytes);
-  info.set_max_num_sessions(options.num_slots - 1);
+  info.set_max_num_sessions(SessionsAtMost(options));
   info.set_max_num_seqs(options.max_num_seqs);
   info.set_max_num_batched_tokens(options.max_num_batched_tokens);
   info.set_default_max_tokens(options.default_max_tokens);
   info.set_max_prompt_bytes(options.max_prompt_bytes);
   info.set_has_chat_template(stack.chat_template != nullptr);
   info.set_sessions_take_messages(stack.chat_template != nullptr && stack.chat_template->sessions().ok());
+  info.set_has_data_dir(stack.vault != nullptr);
+  info.set_default_durability(ToWire(options.durability));
+  info.set_image_bytes(static_cast<int64_t>(ImageBytes(stack.model->SlotBytes(kernels::SlotPart::kAll))));
+  info.set_rewind_turns(options.rewind_turns);
   return info;
 }
 
-void LogStack(const v1::ServerInfo& info, const CascadeGeometry& geometry) {
+void LogStack(const v1::ServerInfo& info, const EngineOptions& options) {
   spdlog::info("model: {}, {:.1f} M parameters, {:.1f} MiB of weights, context {}", info.model(),
                static_cast<double>(info.parameters()) / 1e6, static_cast<double>(info.model_bytes()) / kMiB,
                info.max_position_embeddings());
   spdlog::info("device: {}", info.device());
-  spdlog::info("cache: {}, {} keys and values", geometry.ToString(), info.kv_cache_dtype());
-  spdlog::info("sessions: {} fit, {:.1f} MiB each; {} run together", info.max_num_sessions(),
-               static_cast<double>(info.session_bytes()) / kMiB, info.max_num_seqs());
+  spdlog::info("cache: {}, {} keys and values", options.geometry.ToString(), info.kv_cache_dtype());
+  spdlog::info("sessions: {} fit in the caches, {} at most, {:.1f} MiB each; {} run together", options.num_slots - 1,
+               info.max_num_sessions(), static_cast<double>(info.session_bytes()) / kMiB, info.max_num_seqs());
+}
+
+void LogVault(const Vault& vault) {
+  spdlog::info("sessions: {} found in the data folder", vault.found().size());
+  if (vault.leftovers() > 0) spdlog::info("data folder: {} leftovers put in order", vault.leftovers());
 }
 
 }  // namespace
@@ -122,6 +172,13 @@ void LogStack(const v1::ServerInfo& info, const CascadeGeometry& geometry) {
 absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConfig& config,
                                                                 std::function<void(absl::Status)> on_device_fault) {
   auto stack = std::make_unique<ServingStack>();
+
+  // Before all that takes long: a bad folder is told at once.
+  if (!config.data_dir.empty()) {
+    auto directory = Directory::Open(config.data_dir);
+    if (!directory.ok()) return DataDirError(directory.status());
+    stack->directory = *std::move(directory);
+  }
 
   auto device = OpenDevice(config);
   if (!device.ok()) return device.status();
@@ -166,6 +223,13 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
 
   EngineOptions options = ToEngineOptions(config, device->config, model_config, *geometry, *num_slots, slot_bytes);
   options.on_device_fault = std::move(on_device_fault);
+  if (stack->directory != nullptr) {
+    auto vault = OpenVault(config, **source, shape, *geometry, *stack->model, *stack->directory);
+    if (!vault.ok()) return vault.status();
+    stack->vault = *std::move(vault);
+    options.vault = stack->vault.get();
+    LogVault(*stack->vault);
+  }
   stack->model->SetEndIds(stack->tokenizer->end_ids());
   if (absl::Status status = stack->model->WarmUp(*geometry, options.max_num_seqs, stack->tokenizer->vocabulary_size());
       !status.ok()) {
@@ -176,7 +240,7 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
   if (!engine.ok()) return ExitError(ExitCode::kConfig, Text(engine.status()));
   stack->engine = *std::move(engine);
   stack->info = MakeInfo(config, device->config, model_config, options, *stack);
-  LogStack(stack->info, *geometry);
+  LogStack(stack->info, options);
   return stack;
 }
 

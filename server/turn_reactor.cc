@@ -35,37 +35,61 @@ SteadyTime DeadlineOf(const grpc::CallbackServerContext& call) {
   return std::chrono::steady_clock::now() + left;
 }
 
-TurnReactor::TurnReactor(const grpc::CallbackServerContext& call, ServiceContext& context)
-    : context_(context), live_(context.streams), deadline_(DeadlineOf(call)) {}
+TurnReactor::TurnReactor(ServiceContext& context, SteadyTime deadline)
+    : context_(context), live_(context.streams), deadline_(deadline) {}
 
 void TurnReactor::Start(const grpc::ByteBuffer& request) {
-  if (request.Length() <= kInlineRequestBytes) return Submit(request);
-  const absl::Status posted = context_.workers.Post([this, request] { Submit(request); });
+  if (request.Length() <= kInlineRequestBytes) return Begin(request);
+  const absl::Status posted = context_.workers.Post([this, request] { Begin(request); });
   if (!posted.ok()) Finish(ToGrpcStatus(posted));
 }
 
-void TurnReactor::Submit(const grpc::ByteBuffer& request) {
-  absl::StatusOr<TurnRequest> turn = Parse(request, deadline_);
-  if (!turn.ok()) return Finish(ToGrpcStatus(turn.status()));
-  absl::StatusOr<std::shared_ptr<TokenStream>> stream = context_.engine.Submit(*std::move(turn));
+TurnSource TurnReactor::SourceOf(TurnRequest turn) {
+  TurnSource source;
+  source.waits = !turn.session_id.empty() && context_.engine.SubmitWaits(turn.session_id);
+  source.outlives_call = turn.on_cancel == OnCancel::kContinue;
+  source.open = [this, turn = std::move(turn)]() mutable { return context_.engine.Submit(std::move(turn)); };
+  return source;
+}
+
+void TurnReactor::Begin(const grpc::ByteBuffer& request) {
+  absl::StatusOr<TurnSource> source = Parse(request);
+  if (!source.ok()) return Finish(ToGrpcStatus(source.status()));
+  if (!source->waits) return Open(*source);
+  const absl::Status posted = context_.waiters.Post([this, source = *std::move(source)]() mutable { Open(source); });
+  if (!posted.ok()) Finish(ToGrpcStatus(posted));
+}
+
+void TurnReactor::Open(TurnSource& source) {
+  bool gone;
+  {
+    MutexLock lock(mutex_);
+    outlives_call_ = source.outlives_call;
+    gone = cancelled_ && !outlives_call_;
+  }
+  if (gone) return Finish(ToGrpcStatus(ClientGone()));
+  absl::StatusOr<std::shared_ptr<TokenStream>> stream = source.open();
   if (!stream.ok()) return Finish(ToGrpcStatus(stream.status()));
-  bool cancelled;
+  bool cancel;
   {
     MutexLock lock(mutex_);
     stream_ = *stream;
-    cancelled = cancelled_;
+    cancel = cancelled_ && !outlives_call_;
   }
-  if (cancelled) (*stream)->Cancel();
+  if (cancel) (*stream)->Cancel();
   Pump();
 }
 
 void TurnReactor::Pump() {
   std::shared_ptr<TokenStream>
       stream;  // our own: the next driver may delete the reactor while we are still in the stream
+  bool leave;
   {
     MutexLock lock(mutex_);
     stream = stream_;
+    leave = cancelled_ && outlives_call_;
   }
+  if (leave) return Finish(ToGrpcStatus(ClientGone()));
   for (;;) {
     if (!delta_.has_value()) {
       delta_ = stream->TryPop();
@@ -113,7 +137,7 @@ void TurnReactor::OnCancel() {
   {
     MutexLock lock(mutex_);
     cancelled_ = true;
-    stream = stream_;
+    if (!outlives_call_) stream = stream_;
   }
   if (stream != nullptr) stream->Cancel();
 }

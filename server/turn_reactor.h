@@ -5,10 +5,14 @@
 // and what the driver touches needs no lock. While a write is in flight the engine's deltas merge in the stream; a slow
 // reader costs the engine nothing. The engine always ends a turn with a `finished` delta, also after a cancel; only
 // then the call is finished, once, and gRPC's OnDone deletes the reactor. The turn knows the stream, not the reactor.
+//
+// A turn that goes on without its caller is left by the next driver: when the write in flight is done, or the turn has
+// something again.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -20,19 +24,32 @@
 
 namespace cascade {
 
+// How a call gets its stream.
+struct TurnSource {
+  std::function<absl::StatusOr<std::shared_ptr<TokenStream>>()> open;  // called once
+  bool waits = false;                                                  // open() may wait for files
+  bool outlives_call = false;  // a caller that goes away leaves the turn running
+};
+
 // Deletes itself. Made on the heap and started once.
 class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private ReadyWriter {
  public:
-  // Does not wait: large requests are handed to the workers.
+  // Does not wait: large requests are handed to the workers, turns whose session is on the disk to the waiters.
   void Start(const grpc::ByteBuffer& request);
 
  protected:
-  TurnReactor(const grpc::CallbackServerContext& call, ServiceContext& context);
+  // `deadline`: the turn's, which the engine ends by itself. Where the call's is another, max().
+  TurnReactor(ServiceContext& context, SteadyTime deadline);
   ~TurnReactor() override = default;
 
-  virtual absl::StatusOr<TurnRequest> Parse(const grpc::ByteBuffer& request, SteadyTime deadline) = 0;
+  virtual absl::StatusOr<TurnSource> Parse(const grpc::ByteBuffer& request) = 0;
   // See NextPiece.
   virtual bool NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) = 0;
+
+  // The stream of a new turn.
+  TurnSource SourceOf(TurnRequest turn);
+  ServiceContext& context() { return context_; }
+  SteadyTime deadline() const { return deadline_; }
 
  private:
   void OnWriteDone(bool ok) override;
@@ -40,7 +57,8 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   void OnDone() override;
   void OnReady() override;
 
-  void Submit(const grpc::ByteBuffer& request);
+  void Begin(const grpc::ByteBuffer& request);
+  void Open(TurnSource& source);
   void Pump();
   void FinishTurn();
 
@@ -55,8 +73,9 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   bool broken_ = false;             // a write failed: nobody reads any more
 
   Mutex mutex_;
-  // Written once, by the first driver; OnCancel may come before or after.
+  // Both written once, by the first driver; OnCancel may come before or after.
   std::shared_ptr<TokenStream> stream_ CASCADE_GUARDED_BY(mutex_);
+  bool outlives_call_ CASCADE_GUARDED_BY(mutex_) = false;
   bool cancelled_ CASCADE_GUARDED_BY(mutex_) = false;
 };
 

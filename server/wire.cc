@@ -63,6 +63,12 @@ absl::Status ParseWire(const grpc::ByteBuffer& bytes, google::protobuf::Message*
   return absl::InvalidArgumentError(absl::StrCat("the bytes are no message of type ", descriptor.full_name()));
 }
 
+absl::Status CheckSmallRequest(const grpc::ByteBuffer& bytes) {
+  if (bytes.Length() <= kMaxSmallRequestBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a request about a session has at most ", kMaxSmallRequestBytes, " bytes, got ", bytes.Length()));
+}
+
 void SerializeWire(const google::protobuf::Message& message, grpc::ByteBuffer* bytes) {
   bytes->Clear();
   bool own_buffer = false;

@@ -9,6 +9,10 @@
 
 namespace cascade {
 
+// Bytes that a request about a session has at most: it may wait in a queue, among many.
+inline constexpr size_t kMaxSmallRequestBytes = 64 << 10;
+absl::Status CheckSmallRequest(const grpc::ByteBuffer& bytes);  // INVALID_ARGUMENT
+
 // INVALID_ARGUMENT names the field that is not UTF-8, else the message's type.
 absl::Status ParseWire(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 

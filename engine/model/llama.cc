@@ -323,6 +323,22 @@ void Llama::ClearSlot(int slot) { backend_.ClearSlot(slot); }
 
 absl::Status Llama::CopySlot(int from, int to) { return backend_.CopySlot(from, to); }
 
+std::string Llama::SlotLayout() const { return backend_.SlotLayout(); }
+
+size_t Llama::SlotBytes(kernels::SlotPart part) const { return backend_.SlotBytes(part); }
+
+absl::StatusOr<std::unique_ptr<kernels::HostMemory>> Llama::AllocateHost(size_t bytes) {
+  return backend_.AllocateHost(bytes);
+}
+
+std::unique_ptr<kernels::SlotCopy> Llama::ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) {
+  return backend_.ReadSlot(slot, part, host);
+}
+
+std::unique_ptr<kernels::SlotCopy> Llama::WriteSlot(int slot, kernels::SlotPart part, std::span<const std::byte> host) {
+  return backend_.WriteSlot(slot, part, host);
+}
+
 absl::StatusOr<kernels::HeadContents> Llama::ReadHead(int slot, int layer, int kv_head) {
   return backend_.ReadHead(slot, layer, kv_head);
 }

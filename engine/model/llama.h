@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -55,7 +56,14 @@ class Model {
   absl::Status Forward(const ForwardBatch& batch, ForwardResult& result);
 
   virtual void ClearSlot(int slot) = 0;
-  virtual absl::Status CopySlot(int from, int to) = 0;  // kernels/backend.h
+  // kernels/backend.h says what these do.
+  virtual absl::Status CopySlot(int from, int to) = 0;
+  virtual std::string SlotLayout() const = 0;
+  virtual size_t SlotBytes(kernels::SlotPart part) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<kernels::HostMemory>> AllocateHost(size_t bytes) = 0;
+  virtual std::unique_ptr<kernels::SlotCopy> ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) = 0;
+  virtual std::unique_ptr<kernels::SlotCopy> WriteSlot(int slot, kernels::SlotPart part,
+                                                       std::span<const std::byte> host) = 0;
   virtual absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) = 0;
 };
 
@@ -93,6 +101,12 @@ class Llama final : public Model {
   absl::Status Collect(ForwardResult& result) override;
   void ClearSlot(int slot) override;
   absl::Status CopySlot(int from, int to) override;
+  std::string SlotLayout() const override;
+  size_t SlotBytes(kernels::SlotPart part) const override;
+  absl::StatusOr<std::unique_ptr<kernels::HostMemory>> AllocateHost(size_t bytes) override;
+  std::unique_ptr<kernels::SlotCopy> ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) override;
+  std::unique_ptr<kernels::SlotCopy> WriteSlot(int slot, kernels::SlotPart part,
+                                               std::span<const std::byte> host) override;
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
  private:

@@ -1,5 +1,6 @@
 #include "engine/session/session_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -17,122 +18,62 @@ std::string Hex64(uint64_t value) { return absl::StrCat(absl::Hex(value, absl::k
 
 }  // namespace
 
-SessionLease& SessionLease::operator=(SessionLease&& other) noexcept {
-  if (this != &other) {
-    Release();
-    store_ = std::exchange(other.store_, nullptr);
-    session_ = std::move(other.session_);
-    other.session_ = nullptr;
-  }
-  return *this;
-}
-
-void SessionLease::Finish(const SessionCache& cache, ReplyEnd reply_end, FinishReason reason) {
-  CASCADE_CHECK(held());
-  const auto session = std::move(session_);
-  MutexLock lock(store_->mutex_);
-  CASCADE_CHECK(cache.slot == session->cache.slot);
-  session->cache = cache;
-  session->reply_end = reply_end;
-  session->last_finish = reason;
-  ++session->turns;
-  session->last_used = store_->clock_.WallNow();
-  session->idle_since = store_->clock_.Now();
-  store_->EndLease(session);
-}
-
-void SessionLease::Lose() {
-  CASCADE_CHECK(held());
-  const auto session = std::move(session_);
-  MutexLock lock(store_->mutex_);
-  if (session->listed) store_->Unlist(session);
-  store_->EndLease(session);
-}
-
-void SessionLease::Release() {
-  if (!held()) return;
-  const auto session = std::move(session_);
-  MutexLock lock(store_->mutex_);
-  session->idle_since = store_->clock_.Now();  // it could not expire meanwhile
-  store_->EndLease(session);
-}
-
-SessionInfo SessionLease::Adopt(const SessionCache& cache, ReplyEnd reply_end) {
-  CASCADE_CHECK(held());
-  const auto session = std::move(session_);
-  MutexLock lock(store_->mutex_);
-  const int slot = session->cache.slot;
-  session->cache = cache;
-  session->cache.slot = slot;
-  session->reply_end = reply_end;
-  session->idle_since = store_->clock_.Now();
-  session->busy = false;
-  const SessionInfo info = DescribeSession(*session, store_->geometry_, store_->ttl_);
-  store_->EndLease(session);
-  return info;
-}
-
-SessionStore::SessionStore(const CascadeGeometry& geometry, int num_slots, std::chrono::seconds ttl, Clock& clock,
+SessionStore::SessionStore(const CascadeGeometry& geometry, const StoreLimits& limits, Clock& clock,
                            RandomSource& random)
-    : geometry_(geometry),
-      num_slots_(num_slots),
-      ttl_(ttl),
-      clock_(clock),
-      random_(random),
-      page_prefix_(Hex64(random.Next64())) {
+    : geometry_(geometry), limits_(limits), clock_(clock), random_(random), page_prefix_(Hex64(random.Next64())) {
   MutexLock lock(mutex_);
-  for (int slot = num_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
+  for (int slot = limits.num_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
-absl::StatusOr<SessionStore::SessionPtr> SessionStore::Add(const std::string& label, const std::string& id) {
-  if (absl::Status status = ValidateLabel(label); !status.ok()) return status;
-  Expire();
-  if (session_slots_ >= num_slots_ - 1 || free_slots_.empty()) {
-    return absl::ResourceExhaustedError(absl::StrCat("no cache slot is free: ", session_slots_, " sessions of at most ",
-                                                     num_slots_ - 1, "; delete one or come back later"));
+std::string SessionStore::NewId(SessionKey* key) {
+  random_.Fill(*key);
+  return ToHex(*key);
+}
+
+absl::Status SessionStore::CheckRoom(Durability durability) {
+  const int sessions = static_cast<int>(by_id_.size());
+  if (sessions >= limits_.max_sessions) {
+    return absl::ResourceExhaustedError(absl::StrCat("no room for another session: ", sessions, " of at most ",
+                                                     limits_.max_sessions, "; delete one or come back later"));
   }
-  auto session = std::make_shared<Session>(geometry_);
-  session->id = id;
-  session->label = label;
+  const int places = limits_.num_slots - 1 + std::max(0, limits_.host_places - 1);
+  if (durability == Durability::kNone && memory_sessions_ >= places) {
+    return absl::ResourceExhaustedError(absl::StrCat("no cache slot is free: ", memory_sessions_,
+                                                     " sessions of at most ", places,
+                                                     "; delete one or come back later"));
+  }
+  return absl::OkStatus();
+}
+
+void SessionStore::List(const SessionPtr& session) {
   CASCADE_CHECK(by_id_.count(session->id) == 0);
   session->generation = next_generation_++;
-  session->cache.slot = free_slots_.back();
-  free_slots_.pop_back();
-  ++session_slots_;
-  session->created = session->last_used = clock_.WallNow();
-  session->idle_since = clock_.Now();
+  if (session->durability == Durability::kNone) ++memory_sessions_;
   by_id_[session->id] = session;
   by_generation_[session->generation] = session;
-  return session;
 }
 
-std::string SessionStore::NewId() {
-  const uint64_t high = random_.Next64();
-  const uint64_t low = random_.Next64();
-  return Hex64(high) + Hex64(low);
-}
-
-absl::StatusOr<SessionInfo> SessionStore::Create(const std::string& label) {
-  const std::string id = NewId();
+absl::StatusOr<AcquiredSession> SessionStore::CreateBusy(const std::string& label, Durability durability) {
+  if (absl::Status status = ValidateLabel(label); !status.ok()) return status;
+  auto session = std::make_shared<Session>(geometry_);
+  session->id = NewId(&session->key);
+  session->label = label;
+  session->durability = durability;
   MutexLock lock(mutex_);
-  const absl::StatusOr<SessionPtr> session = Add(label, id);
-  if (!session.ok()) return session.status();
-  return DescribeSession(**session, geometry_, ttl_);
-}
-
-absl::StatusOr<AcquiredSession> SessionStore::CreateBusy(const std::string& label) {
-  const std::string id = NewId();
-  MutexLock lock(mutex_);
-  const absl::StatusOr<SessionPtr> session = Add(label, id);
-  if (!session.ok()) return session.status();
-  return Borrow(*session, [] {});  // nothing to cancel: it ends by itself
+  Expire();
+  if (absl::Status status = CheckRoom(durability); !status.ok()) return status;
+  session->created = session->last_used = clock_.WallNow();
+  session->idle_since = clock_.Now();
+  List(session);
+  return Borrow(session, [] {});  // nothing to cancel: it ends by itself
 }
 
 absl::StatusOr<SessionInfo> SessionStore::Get(const std::string& id) {
   MutexLock lock(mutex_);
   const SessionPtr session = Find(id);
   if (!session) return NotFound();
-  return DescribeSession(*session, geometry_, ttl_);
+  if (!session->damage.ok()) return session->damage;
+  return DescribeSession(*session, geometry_, limits_.ttl);
 }
 
 absl::StatusOr<SessionPage> SessionStore::List(int page_size, const std::string& page_token) {
@@ -156,20 +97,24 @@ absl::StatusOr<SessionPage> SessionStore::List(int page_size, const std::string&
       page.next_page_token = page_prefix_ + Hex64(last);
       break;
     }
-    page.sessions.push_back(DescribeSession(*it->second, geometry_, ttl_));
+    page.sessions.push_back(DescribeSession(*it->second, geometry_, limits_.ttl));
     last = it->first;
   }
   return page;
 }
 
-absl::Status SessionStore::Delete(const std::string& id) {
+absl::StatusOr<std::shared_ptr<Session>> SessionStore::Delete(const std::string& id) {
   MutexLock lock(mutex_);
-  const SessionPtr session = Find(id);
+  SessionPtr session = Find(id);
+  while (session && session->reading) {
+    changed_.Wait(mutex_);
+    session = Find(id);
+  }
   if (!session) return NotFound();
   Unlist(session);
   if (session->cancel) session->cancel();
-  while (session->busy) turn_ended_.Wait(mutex_);
-  return absl::OkStatus();
+  while (session->busy || session->moving) changed_.Wait(mutex_);
+  return session;
 }
 
 absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std::optional<int64_t> expected_position,
@@ -177,6 +122,7 @@ absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std
   MutexLock lock(mutex_);
   const SessionPtr session = Find(id);
   if (!session) return NotFound();
+  if (!session->damage.ok()) return session->damage;
   if (session->busy) return absl::AbortedError("the session is busy with another turn");
   const int64_t position = session->cache.position();
   if (expected_position.has_value() && *expected_position != position) {
@@ -186,8 +132,15 @@ absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std
   return Borrow(session, std::move(cancel));
 }
 
+std::shared_ptr<TurnLog> SessionStore::LastTurn(const std::string& id) {
+  MutexLock lock(mutex_);
+  const SessionPtr session = Find(id);
+  return session ? session->last_turn : nullptr;
+}
+
 AcquiredSession SessionStore::Borrow(const SessionPtr& session, std::function<void()> cancel) {
-  AcquiredSession acquired{SessionLease(), session->cache, session->reply_end};
+  AcquiredSession acquired{SessionLease(), session->cache, session->digest, session->reply_end, session->turns};
+  acquired.cache.slot = -1;
   session->busy = true;
   session->cancel = std::move(cancel);
   session->last_used = clock_.WallNow();
@@ -196,10 +149,12 @@ AcquiredSession SessionStore::Borrow(const SessionPtr& session, std::function<vo
   return acquired;
 }
 
-std::optional<int> SessionStore::TakeSlot() {
+std::optional<int> SessionStore::TakeSlot(bool one_shot) {
   MutexLock lock(mutex_);
   Expire();
-  if (free_slots_.empty()) return std::nullopt;
+  // A session that is gone may have its slot still, so there may be more of those.
+  const int kept = one_shot && limits_.host_places == 0 ? std::max(0, memory_sessions_ - memory_slots_) : 0;
+  if (static_cast<int>(free_slots_.size()) <= kept) return std::nullopt;
   const int slot = free_slots_.back();
   free_slots_.pop_back();
   return slot;
@@ -222,6 +177,12 @@ int SessionStore::size() {
   return static_cast<int>(by_id_.size());
 }
 
+int SessionStore::CountIn(SessionHome home) {
+  MutexLock lock(mutex_);
+  return static_cast<int>(
+      std::count_if(by_id_.begin(), by_id_.end(), [&](const auto& entry) { return entry.second->home == home; }));
+}
+
 SessionStore::SessionPtr SessionStore::Find(const std::string& id) {
   Expire();
   const auto it = by_id_.find(id);
@@ -231,29 +192,47 @@ SessionStore::SessionPtr SessionStore::Find(const std::string& id) {
 void SessionStore::Unlist(const SessionPtr& session) {
   by_id_.erase(session->id);
   by_generation_.erase(session->generation);
+  if (session->durability == Durability::kNone) --memory_sessions_;
   session->listed = false;
-  if (!session->busy) FreeSlot(*session);
+  Settle(session);
 }
 
 void SessionStore::FreeSlot(Session& session) {
   free_slots_.push_back(std::exchange(session.cache.slot, -1));
-  --session_slots_;
+  if (session.durability == Durability::kNone) --memory_slots_;
+}
+
+// Nobody has it any more: a slot that is not its home, or the slot of a session that is gone, is free.
+void SessionStore::Settle(const SessionPtr& session) {
+  if (session->busy || session->moving) return;
+  const bool keeps = session->listed && session->home == SessionHome::kSlot;
+  if (session->cache.slot >= 0 && !keeps) FreeSlot(*session);
+  if (!session->listed) session->host.reset();
 }
 
 void SessionStore::Expire() {
-  if (ttl_.count() <= 0) return;
+  if (limits_.ttl.count() <= 0) return;
   const auto now = clock_.Now();
   for (auto it = by_generation_.begin(); it != by_generation_.end();) {
     const SessionPtr session = (it++)->second;
-    if (!session->busy && now - session->idle_since >= ttl_) Unlist(session);
+    if (session->busy || session->moving || session->reading || session->found.has_value()) continue;
+    if (now - session->idle_since < limits_.ttl) continue;
+    Unlist(session);
+    if (session->journal != nullptr) expired_.push_back(session);
   }
+}
+
+std::vector<std::shared_ptr<Session>> SessionStore::TakeExpired() {
+  MutexLock lock(mutex_);
+  Expire();
+  return std::exchange(expired_, {});
 }
 
 void SessionStore::EndLease(const SessionPtr& session) {
   session->busy = false;
   session->cancel = nullptr;
-  if (!session->listed) FreeSlot(*session);
-  turn_ended_.NotifyAll();
+  Settle(session);
+  changed_.NotifyAll();
 }
 
 }  // namespace cascade

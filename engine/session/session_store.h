@@ -1,9 +1,15 @@
-// Session handles, and who holds which cache slot.
+// Session handles, who holds which cache slot, and where the caches are that have none.
 //
-// DESIGN. One mutex guards everything; no method holds it while it calls out, and none keeps a reference into the maps
-// after its return. A turn borrows its session with a lease: the session is busy until the lease is given back, in one
-// of four ways. Expiry is lazy: every call first lets go what has expired; there is no timer. Slots are not cleared
-// here (that is the engine thread's): whoever first feeds a slot at position 0 clears it.
+// DESIGN. One mutex guards everything; no method holds it while it calls out, reads or writes files, and none keeps a
+// reference into the maps after its return. A turn borrows its session with a lease: the session is busy until the
+// lease is given back. A mover (engine/mover.h) takes an idle session's cache to another home; a turn may come
+// meanwhile, and waits for its end before it starts. Expiry is lazy: every call first lets go what has expired; there
+// is no timer. Slots are not cleared here (that is the engine thread's): whoever first feeds a slot at position 0
+// clears it.
+//
+// Room: a session without a journal must always find a place, in a slot or in host memory, or nobody could be brought
+// in any more; so many are admitted as there are slots but one, and host places but one. A session with a journal can
+// go to disk.
 #pragma once
 
 #include <cstdint>
@@ -20,99 +26,117 @@
 #include "engine/base/clock.h"
 #include "engine/base/random_source.h"
 #include "engine/session/session.h"
+#include "engine/session/session_lease.h"
 #include "kernels/base/mutex.h"
 
 namespace cascade {
 
-class SessionStore;
-
-// The right to run a turn on a session. Given back by its destructor at the latest. One thread at a time.
-class SessionLease {
- public:
-  SessionLease() = default;
-  SessionLease(SessionLease&& other) noexcept { *this = std::move(other); }
-  SessionLease& operator=(SessionLease&& other) noexcept;
-  ~SessionLease() { Release(); }
-
-  bool held() const { return session_ != nullptr; }
-
-  // The turn is over and leaves this.
-  void Finish(const SessionCache& cache, ReplyEnd reply_end, FinishReason reason);
-  // The slot's contents are undefined: the session is gone.
-  void Lose();
-  // Nothing has changed: no turn took place.
-  void Release();
-  // The session, a new one, begins as another one is; `cache` but for its slot, which is the session's own.
-  SessionInfo Adopt(const SessionCache& cache, ReplyEnd reply_end);
-
- private:
-  friend class SessionStore;
-  SessionStore* store_ = nullptr;
-  std::shared_ptr<Session> session_;
+struct StoreLimits {
+  int num_slots = 1;
+  int max_sessions = 1;
+  int host_places = 0;  // caches that fit into host memory
+  std::chrono::seconds ttl{0};
 };
 
-// What Acquire gives: the lease, and the session's state as the turn's own copy.
-struct AcquiredSession {
-  SessionLease lease;
+// An idle session whose cache is being moved; see SessionStore::BeginMove.
+struct SessionMove {
+  std::shared_ptr<Session> session;
+  SessionHome home = SessionHome::kNone;  // where it is
   SessionCache cache;
-  ReplyEnd reply_end = ReplyEnd::kNone;
+  uint64_t digest = 0;
+  std::shared_ptr<kernels::HostMemory> host;
+  std::shared_ptr<Journal> journal;
+  int64_t image_tokens = -1;
 };
 
 // Any thread. All arguments outlive the store, the store outlives its leases.
 class SessionStore {
  public:
-  SessionStore(const CascadeGeometry& geometry, int num_slots, std::chrono::seconds ttl, Clock& clock,
-               RandomSource& random);
+  SessionStore(const CascadeGeometry& geometry, const StoreLimits& limits, Clock& clock, RandomSource& random);
 
-  // RESOURCE_EXHAUSTED when no slot is free, or only the one that is kept for one-shot turns.
-  absl::StatusOr<SessionInfo> Create(const std::string& label);
-  // The same, busy until the lease is given back.
-  absl::StatusOr<AcquiredSession> CreateBusy(const std::string& label);
+  // A new session, busy until the lease is given back. RESOURCE_EXHAUSTED when there is no room for one.
+  absl::StatusOr<AcquiredSession> CreateBusy(const std::string& label, Durability durability);
   absl::StatusOr<SessionInfo> Get(const std::string& id);
   // page_size in [1, 1000].
   absl::StatusOr<SessionPage> List(int page_size, const std::string& page_token);
-  // The handle is gone at once; then waits for the running turn, which is cancelled, and frees the slot.
-  absl::Status Delete(const std::string& id);
+  // The handle is gone at once; then waits for the running turn, which is cancelled, and for a move, and frees the
+  // slot. Returns the record: what it has outside is the caller's to remove.
+  absl::StatusOr<std::shared_ptr<Session>> Delete(const std::string& id);
 
   // NOT_FOUND; ABORTED when busy; FAILED_PRECONDITION with the true position. `cancel` is called, under the lock, when
   // the session is deleted meanwhile.
   absl::StatusOr<AcquiredSession> Acquire(const std::string& id, std::optional<int64_t> expected_position,
                                           std::function<void()> cancel);
+  std::shared_ptr<TurnLog> LastTurn(const std::string& id);  // null: there is no such turn or session
 
-  // Slots of one-shot turns; nullopt: none is free.
-  std::optional<int> TakeSlot();
+  // Slots of turns that are about to start; nullopt: none is free. One-shot turns leave those that sessions need which
+  // can be nowhere else.
+  std::optional<int> TakeSlot(bool one_shot = false);
   void ReturnSlot(int slot);
-
   int slots_free();
+
+  // Sessions of an earlier process. They count, and are read when somebody asks for one.
+  void AddFound(std::vector<FoundSession> found);
+  bool NeedsReading(const std::string& id);
+  bool Knows(const std::string& id);
+  // The caller reads this one and says what came of it; others who want it wait. nullopt: it needs no reading (any
+  // more).
+  std::optional<FoundSession> BeginReading(const std::string& id);
+  void EndReading(const std::string& id, absl::StatusOr<std::unique_ptr<Journal>> journal,
+                  std::shared_ptr<TurnLog> last_turn);
+  // Of a session that another process has left after this one began. False: it is there already.
+  bool AddRead(std::unique_ptr<Journal> journal, std::shared_ptr<TurnLog> last_turn);
+  std::optional<std::string> AnyUnread();
+
+  // Moves. Of those that are idle and in `home`, the one that was used longest ago; `with_journal`: only of those that
+  // have one. nullopt: there is none.
+  std::optional<SessionMove> BeginMove(SessionHome home, bool with_journal);
+  // Of a session that a lease holds, or (drain) of any idle one by name.
+  SessionMove BeginMove(SessionLease& lease);
+  std::optional<SessionMove> BeginMoveOf(const std::string& id);
+  // It is there now; its slot is free. `host`: kHost. kSlot: nothing came of it.
+  void EndMove(const SessionMove& move, SessionHome home, std::shared_ptr<kernels::HostMemory> host);
+  // An image has been written.
+  void SetImage(const std::shared_ptr<Session>& session, int64_t image_tokens);
+  // Ids of the sessions with a journal whose cache is in a slot or in host memory and whose image is older.
+  std::vector<std::string> Unparked();
+
+  // Sessions that have expired since the last call: what they have outside is the caller's to remove.
+  std::vector<std::shared_ptr<Session>> TakeExpired();
+
   int size();
+  int CountIn(SessionHome home);
+  std::string NewId(SessionKey* key);
 
  private:
   friend class SessionLease;
   using SessionPtr = std::shared_ptr<Session>;
 
-  std::string NewId();
-  absl::StatusOr<SessionPtr> Add(const std::string& label, const std::string& id)
-      CASCADE_REQUIRES(mutex_);  // errors: Create's
+  absl::Status CheckRoom(Durability durability) CASCADE_REQUIRES(mutex_);
+  void List(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
   AcquiredSession Borrow(const SessionPtr& session, std::function<void()> cancel) CASCADE_REQUIRES(mutex_);
   SessionPtr Find(const std::string& id) CASCADE_REQUIRES(mutex_);
+  SessionMove Move(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
   void Unlist(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
   void FreeSlot(Session& session) CASCADE_REQUIRES(mutex_);
+  void Settle(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
   void Expire() CASCADE_REQUIRES(mutex_);
   void EndLease(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
 
   const CascadeGeometry& geometry_;
-  const int num_slots_;
-  const std::chrono::seconds ttl_;
+  const StoreLimits limits_;
   Clock& clock_;
   RandomSource& random_;
   const std::string page_prefix_;  // random: tells our page tokens from others
 
   Mutex mutex_;
-  CondVar turn_ended_;
+  CondVar changed_;  // a turn, a move or a reading has ended
   std::unordered_map<std::string, SessionPtr> by_id_ CASCADE_GUARDED_BY(mutex_);
   std::map<uint64_t, SessionPtr> by_generation_ CASCADE_GUARDED_BY(mutex_);
   std::vector<int> free_slots_ CASCADE_GUARDED_BY(mutex_);
-  int session_slots_ CASCADE_GUARDED_BY(mutex_) = 0;  // held by sessions, deleted ones that still run included
+  std::vector<SessionPtr> expired_ CASCADE_GUARDED_BY(mutex_);
+  int memory_sessions_ CASCADE_GUARDED_BY(mutex_) = 0;  // without a journal
+  int memory_slots_ CASCADE_GUARDED_BY(mutex_) = 0;     // that those have
   uint64_t next_generation_ CASCADE_GUARDED_BY(mutex_) = 1;
 };
 

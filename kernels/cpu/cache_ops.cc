@@ -12,6 +12,7 @@
 #include "kernels/cache_checks.h"
 #include "kernels/cpu/append_kv.h"
 #include "kernels/cpu/close_strides.h"
+#include "kernels/cpu/slot_copies.h"
 
 namespace cascade::kernels {
 namespace {
@@ -58,8 +59,12 @@ CacheOps::~CacheOps() { munmap(memory_, layout_.slot_bytes() * num_slots_); }
 
 size_t CacheOps::BytesPerSlot(const CacheShape& shape) { return CacheLayout(shape).slot_bytes(); }
 
-void CacheOps::ClearSlot(int slot) {
+std::byte* CacheOps::Slot(int slot) const {
   CASCADE_CHECK(slot >= 0 && slot < num_slots_);
+  return memory_ + slot * layout_.slot_bytes();
+}
+
+void CacheOps::ClearSlot(int slot) {
   // Pages of an anonymous mapping read as zero after this; a slot that was never used costs nothing.
   if (madvise(Slot(slot), layout_.slot_bytes(), MADV_DONTNEED) != 0) {
     std::memset(Slot(slot), 0, layout_.slot_bytes());
@@ -67,16 +72,11 @@ void CacheOps::ClearSlot(int slot) {
 }
 
 void CacheOps::CopySlot(int from, int to) {
-  CASCADE_CHECK(from >= 0 && from < num_slots_ && to >= 0 && to < num_slots_ && from != to);
-  // By pieces: the threads share the memory's speed, and what is zero takes no memory (ClearSlot).
-  constexpr size_t kPiece = size_t{1} << 16;
-  const size_t bytes = layout_.slot_bytes();
-  pool_.ParallelFor(static_cast<int64_t>((bytes + kPiece - 1) / kPiece), [&](int64_t piece, int) {
-    const size_t begin = static_cast<size_t>(piece) * kPiece, count = std::min(kPiece, bytes - begin);
-    std::byte *source = Slot(from) + begin, *target = Slot(to) + begin;
-    const bool zero = source[0] == std::byte{0} && std::memcmp(source, source + 1, count - 1) == 0;
-    if (!zero || madvise(target, count, MADV_DONTNEED) != 0) std::memcpy(target, source, count);
-  });
+  CASCADE_CHECK(from != to);
+  // By pieces: the threads share the memory's speed.
+  const std::span<const std::byte> source(Slot(from), layout_.slot_bytes());
+  std::byte* target = Slot(to);
+  pool_.ParallelFor(NumPieces(source.size()), [&](int64_t piece, int) { CopyPiece(source, target, piece); });
 }
 
 absl::StatusOr<HeadContents> CacheOps::ReadHead(int slot, int layer, int kv_head) {

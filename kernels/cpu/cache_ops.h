@@ -31,6 +31,8 @@ class CacheOps {
   CacheOps& operator=(const CacheOps&) = delete;
 
   static size_t BytesPerSlot(const CacheShape& shape);
+  const CacheLayout& layout() const { return layout_; }
+  std::byte* Slot(int slot) const;
 
   // As in kernels/backend.h.
   void ClearSlot(int slot);
@@ -43,8 +45,6 @@ class CacheOps {
 
  private:
   CacheOps(const CacheShape& shape, int num_slots, int max_rows, ThreadPool& pool, std::byte* memory);
-
-  std::byte* Slot(int slot) const { return memory_ + slot * layout_.slot_bytes(); }
 
   const CacheLayout layout_;
   const int num_slots_;

@@ -16,6 +16,7 @@
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/slot_copies.h"
 
 namespace cascade::kernels {
 namespace {
@@ -92,6 +93,16 @@ void CpuBackend::ClearSlot(int slot) { Caches().ClearSlot(slot); }
 absl::Status CpuBackend::CopySlot(int from, int to) {
   Caches().CopySlot(from, to);
   return absl::OkStatus();
+}
+// A new number whenever bytes of a slot change their meaning: cache_layout.h, the rotation of keys.
+std::string CpuBackend::SlotLayout() const { return "cpu 1"; }
+size_t CpuBackend::SlotBytes(SlotPart part) const { return SlotPartBytes(Caches().layout(), part); }
+absl::StatusOr<std::unique_ptr<HostMemory>> CpuBackend::AllocateHost(size_t bytes) { return AllocateMapped(bytes); }
+std::unique_ptr<SlotCopy> CpuBackend::ReadSlot(int slot, SlotPart part, std::span<std::byte> host) {
+  return StartReadSlot(Caches().layout(), Caches().Slot(slot), part, host);
+}
+std::unique_ptr<SlotCopy> CpuBackend::WriteSlot(int slot, SlotPart part, std::span<const std::byte> host) {
+  return StartWriteSlot(Caches().layout(), Caches().Slot(slot), part, host);
 }
 absl::StatusOr<HeadContents> CpuBackend::ReadHead(int slot, int layer, int kv_head) {
   return Caches().ReadHead(slot, layer, kv_head);
@@ -177,6 +188,10 @@ const PackedWeight& CpuBackend::Weight(WeightId id) const {
 }
 
 CacheOps& CpuBackend::Caches() {
+  CASCADE_CHECK(caches_ != nullptr);
+  return *caches_;
+}
+const CacheOps& CpuBackend::Caches() const {
   CASCADE_CHECK(caches_ != nullptr);
   return *caches_;
 }

@@ -29,6 +29,11 @@ class CpuBackend : public Backend {
   size_t CacheBytesPerSlot(const CacheShape& shape) const override;
   void ClearSlot(int slot) override;
   absl::Status CopySlot(int from, int to) override;
+  std::string SlotLayout() const override;
+  size_t SlotBytes(SlotPart part) const override;
+  absl::StatusOr<std::unique_ptr<HostMemory>> AllocateHost(size_t bytes) override;
+  std::unique_ptr<SlotCopy> ReadSlot(int slot, SlotPart part, std::span<std::byte> host) override;
+  std::unique_ptr<SlotCopy> WriteSlot(int slot, SlotPart part, std::span<const std::byte> host) override;
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
   void BeginStep(const StepInput& input) override;
@@ -51,6 +56,7 @@ class CpuBackend : public Backend {
  private:
   const PackedWeight& Weight(WeightId id) const;
   CacheOps& Caches();
+  const CacheOps& Caches() const;
 
   const Activations activations_;
   ThreadPool pool_;

@@ -31,6 +31,9 @@ absl::Status CudaBackend::Init() {
   absl::StatusOr<std::unique_ptr<Stream>> stream = Stream::Create();
   if (!stream.ok()) return stream.status();
   stream_ = *std::move(stream);
+  absl::StatusOr<std::unique_ptr<SlotCopies>> copies = SlotCopies::Create(*stream_);
+  if (!copies.ok()) return copies.status();
+  copies_ = *std::move(copies);
   absl::StatusOr<std::unique_ptr<WeightLoader>> loader = WeightLoader::Create(*stream_, memory_, options_.compute);
   if (!loader.ok()) return loader.status();
   loader_ = *std::move(loader);
@@ -205,6 +208,25 @@ absl::Status CudaBackend::CopySlot(int from, int to) {
                         pool_.memory + static_cast<size_t>(from) * bytes, bytes);
   stream_->Synchronize("CopySlot");
   return stream_->TakeError();
+}
+
+// A new number whenever bytes of a slot change their meaning: cache_layout.h, the rotation of keys.
+std::string CudaBackend::SlotLayout() const { return "cuda 1"; }
+
+size_t CudaBackend::SlotBytes(SlotPart part) const { return SlotPartBytes(pool_.layout, part); }
+
+absl::StatusOr<std::unique_ptr<HostMemory>> CudaBackend::AllocateHost(size_t bytes) { return AllocatePinned(bytes); }
+
+std::unique_ptr<SlotCopy> CudaBackend::ReadSlot(int slot, SlotPart part, std::span<std::byte> host) {
+  CASCADE_CHECK(slot >= 0 && slot < num_slots_ && host.size() == SlotBytes(part));
+  AddPendingScores();
+  return copies_->Read(pool_.layout, pool_.memory + static_cast<size_t>(slot) * pool_.layout.slot_bytes, part, host);
+}
+
+std::unique_ptr<SlotCopy> CudaBackend::WriteSlot(int slot, SlotPart part, std::span<const std::byte> host) {
+  CASCADE_CHECK(slot >= 0 && slot < num_slots_ && host.size() == SlotBytes(part));
+  AddPendingScores();
+  return copies_->Write(pool_.layout, pool_.memory + static_cast<size_t>(slot) * pool_.layout.slot_bytes, part, host);
 }
 
 absl::StatusOr<HeadContents> CudaBackend::ReadHead(int slot, int layer, int kv_head) {

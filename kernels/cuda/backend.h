@@ -29,6 +29,7 @@
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/linear.h"
 #include "kernels/cuda/sample.h"
+#include "kernels/cuda/slot_copies.h"
 #include "kernels/cuda/staging.h"
 #include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_trace.h"
@@ -56,6 +57,11 @@ class CudaBackend final : public Backend {
   void SetEndIds(std::span<const int32_t> ids) override;
   void ClearSlot(int slot) override;
   absl::Status CopySlot(int from, int to) override;
+  std::string SlotLayout() const override;
+  size_t SlotBytes(SlotPart part) const override;
+  absl::StatusOr<std::unique_ptr<HostMemory>> AllocateHost(size_t bytes) override;
+  std::unique_ptr<SlotCopy> ReadSlot(int slot, SlotPart part, std::span<std::byte> host) override;
+  std::unique_ptr<SlotCopy> WriteSlot(int slot, SlotPart part, std::span<const std::byte> host) override;
   absl::StatusOr<HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
   int max_steps_in_flight() const override { return kStepsInFlight; }
@@ -136,6 +142,7 @@ class CudaBackend final : public Backend {
   std::vector<DeviceWeight> weights_;
 
   CachePool pool_ = {};
+  std::unique_ptr<SlotCopies> copies_;
   int num_slots_ = 0;
   int max_rows_ = 0;
   bool cache_ops_ready_ = false;  // the members up to graphs_ are there

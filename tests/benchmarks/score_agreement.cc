@@ -63,6 +63,18 @@ class ShadowedBackend final : public kernels::Backend {
     if (shadow_ != nullptr) Check(shadow_->CopySlot(from, to));
     return primary_.CopySlot(from, to);
   }
+  std::string SlotLayout() const override { return primary_.SlotLayout(); }
+  size_t SlotBytes(kernels::SlotPart part) const override { return primary_.SlotBytes(part); }
+  absl::StatusOr<std::unique_ptr<kernels::HostMemory>> AllocateHost(size_t bytes) override {
+    return primary_.AllocateHost(bytes);
+  }
+  std::unique_ptr<kernels::SlotCopy> ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) override {
+    return primary_.ReadSlot(slot, part, host);
+  }
+  std::unique_ptr<kernels::SlotCopy> WriteSlot(int slot, kernels::SlotPart part,
+                                               std::span<const std::byte> host) override {
+    return primary_.WriteSlot(slot, part, host);
+  }
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override {
     return primary_.ReadHead(slot, layer, kv_head);
   }

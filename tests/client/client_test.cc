@@ -37,6 +37,40 @@ TEST(Client, StreamsATurnOfASession) {
   EXPECT_EQ(Session::Attach(client, session->id(), &session).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+TEST(Client, ResumesATurn) {
+  FakeCascade server;
+  Client client({.address = server.address()});
+  v1::ResumeTurnRequest request;
+  request.set_session_id("s");
+  request.set_from_seq(7);
+  const auto stream = client.ResumeTurn(request);
+  v1::GenerateResponse part;
+  ASSERT_TRUE(stream->Next(&part));
+  EXPECT_EQ(part.text(), "rest after 7");
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST(Client, ADroppedImportIsCancelled) {
+  FakeCascade server;
+  Client client({.address = server.address()});
+  EXPECT_TRUE(client.ImportSession({})->Send("some bytes"));
+  v1::Session session;
+  const auto empty = client.ImportSession({});
+  EXPECT_TRUE(empty->Finish(&session).ok());
+  EXPECT_EQ(server.import_options().size(), 1u);
+}
+
+TEST(Client, AnImportThatIsRefusedTakesNoMore) {
+  FakeCascade server;
+  Client client({.address = server.address()});
+  const auto import = client.ImportSession({});
+  for (int i = 0; i < 1000 && import->Send("refuse" + std::string(1 << 20, 'x')); ++i) {
+  }
+  v1::Session session;
+  EXPECT_EQ(import->Finish(&session).error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_EQ(session.session_id(), "");
+}
+
 TEST(Client, CancelEndsAStream) {
   FakeCascade server;
   server.ReplyForever(true);

@@ -154,61 +154,6 @@ grpc::Status FakeCascade::Score(grpc::ServerContext* context, const v1::ScoreReq
   return grpc::Status::OK;
 }
 
-grpc::Status FakeCascade::CreateSession(grpc::ServerContext* context, const v1::CreateSessionRequest* request,
-                                        v1::Session* session) {
-  int number = 0;
-  {
-    std::lock_guard lock(mutex_);
-    number = ++created_;
-  }
-  v1::Session& made = AddSession("session" + std::to_string(number));
-  std::lock_guard lock(mutex_);
-  made.set_label(request->label());
-  *session = made;
-  return grpc::Status::OK;
-}
-
-grpc::Status FakeCascade::GetSession(grpc::ServerContext* context, const v1::GetSessionRequest* request,
-                                     v1::Session* session) {
-  std::lock_guard lock(mutex_);
-  const auto found = sessions_.find(request->session_id());
-  if (found == sessions_.end()) return NotFound();
-  *session = found->second;
-  return grpc::Status::OK;
-}
-
-grpc::Status FakeCascade::ListSessions(grpc::ServerContext* context, const v1::ListSessionsRequest* request,
-                                       v1::ListSessionsResponse* response) {
-  std::lock_guard lock(mutex_);
-  for (const auto& [id, session] : sessions_) {
-    if (id <= request->page_token()) continue;
-    if (response->sessions_size() == request->page_size()) {
-      response->set_next_page_token(response->sessions(response->sessions_size() - 1).session_id());
-      break;
-    }
-    *response->add_sessions() = session;
-  }
-  return grpc::Status::OK;
-}
-
-grpc::Status FakeCascade::DeleteSession(grpc::ServerContext* context, const v1::DeleteSessionRequest* request,
-                                        v1::DeleteSessionResponse* response) {
-  std::lock_guard lock(mutex_);
-  return sessions_.erase(request->session_id()) == 1 ? grpc::Status::OK : NotFound();
-}
-
-grpc::Status FakeCascade::ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
-                                      v1::Session* session) {
-  std::lock_guard lock(mutex_);
-  const auto found = sessions_.find(request->session_id());
-  if (found == sessions_.end()) return NotFound();
-  *session = found->second;
-  session->set_session_id("session" + std::to_string(++created_));
-  session->set_label(request->label());
-  sessions_[session->session_id()] = *session;
-  return grpc::Status::OK;
-}
-
 grpc::Status FakeCascade::InspectSession(grpc::ServerContext* context, const v1::InspectSessionRequest* request,
                                          grpc::ServerWriter<v1::InspectSessionResponse>* writer) {
   std::lock_guard lock(mutex_);

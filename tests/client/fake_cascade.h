@@ -15,7 +15,8 @@
 namespace cascade::client {
 
 // Tokens are the bytes of a text. Sessions live in memory and count their tokens. A prompt is answered with "echo: "
-// and the prompt's last text, byte by byte, unless Script says otherwise.
+// and the prompt's last text, byte by byte, unless SetReply says otherwise. An export is the session's message, and with
+// its history 3 MiB more.
 class FakeCascade final : public v1::Cascade::Service {
  public:
   FakeCascade();
@@ -30,9 +31,13 @@ class FakeCascade final : public v1::Cascade::Service {
   // So many of the next turns are answered with ABORTED.
   void BeBusy(int turns) { busy_turns_ = turns; }
   void SetReply(std::string text);
+  // Exports end before all of their bytes came.
+  void CutExports() { export_cut_ = true; }
 
   std::vector<v1::GenerateRequest> generate_requests() const;
   std::vector<v1::ScoreRequest> score_requests() const;
+  std::vector<v1::RewindSessionRequest> rewind_requests() const;
+  std::vector<v1::ImportOptions> import_options() const;  // of imports that were taken
   std::vector<std::string> session_ids() const;
   // Of the last call that named one.
   std::string session_metadata() const;
@@ -53,6 +58,16 @@ class FakeCascade final : public v1::Cascade::Service {
                              v1::DeleteSessionResponse* response) override;
   grpc::Status ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
                            v1::Session* session) override;
+  grpc::Status ParkSession(grpc::ServerContext* context, const v1::ParkSessionRequest* request,
+                           v1::Session* session) override;
+  grpc::Status RewindSession(grpc::ServerContext* context, const v1::RewindSessionRequest* request,
+                             v1::Session* session) override;
+  grpc::Status ExportSession(grpc::ServerContext* context, const v1::ExportSessionRequest* request,
+                             grpc::ServerWriter<v1::ExportSessionResponse>* writer) override;
+  grpc::Status ImportSession(grpc::ServerContext* context, grpc::ServerReader<v1::ImportSessionRequest>* reader,
+                             v1::Session* session) override;
+  grpc::Status ResumeTurn(grpc::ServerContext* context, const v1::ResumeTurnRequest* request,
+                          grpc::ServerWriter<v1::GenerateResponse>* writer) override;
   grpc::Status InspectSession(grpc::ServerContext* context, const v1::InspectSessionRequest* request,
                               grpc::ServerWriter<v1::InspectSessionResponse>* writer) override;
   grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request,
@@ -69,11 +84,14 @@ class FakeCascade final : public v1::Cascade::Service {
   std::map<std::string, v1::Session> sessions_;
   std::vector<v1::GenerateRequest> generate_requests_;
   std::vector<v1::ScoreRequest> score_requests_;
+  std::vector<v1::RewindSessionRequest> rewind_requests_;
+  std::vector<v1::ImportOptions> import_options_;
   std::string session_metadata_;
   grpc::Status generate_status_;
   std::string reply_;
   int created_ = 0;
   std::atomic<bool> forever_ = false;
+  std::atomic<bool> export_cut_ = false;
   std::atomic<int> busy_turns_ = 0;
   std::atomic<int> cancelled_replies_ = 0;
   int port_ = 0;

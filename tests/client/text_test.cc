@@ -50,6 +50,16 @@ TEST(Format, Numbers) {
   EXPECT_EQ(Seconds(12.34), "12.3 s");
 }
 
+TEST(Format, Names) {
+  EXPECT_EQ(StateName(v1::SESSION_STATE_PARKED_HOST), "parked (host)");
+  EXPECT_EQ(StateName(v1::SESSION_STATE_PARKED_DISK), "parked (disk)");
+  EXPECT_EQ(StateName(static_cast<v1::SessionState>(99)), "-");
+  EXPECT_EQ(DurabilityName(v1::DURABILITY_NONE), "none");
+  EXPECT_EQ(DurabilityName(v1::DURABILITY_JOURNAL), "journal");
+  EXPECT_EQ(DurabilityName(v1::DURABILITY_IMAGE), "image");
+  EXPECT_EQ(DurabilityName(v1::DURABILITY_UNSPECIFIED), "-");
+}
+
 TEST(Utf8, FindsTheFirstWrongByte) {
   EXPECT_EQ(FirstInvalidUtf8("plain é € 😀"), std::nullopt);
   EXPECT_EQ(FirstInvalidUtf8("ab\xff"), 2);

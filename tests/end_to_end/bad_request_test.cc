@@ -2,8 +2,10 @@
 // talks meanwhile notices nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <thread>
@@ -76,6 +78,24 @@ const std::vector<Row>& Rows() {
        StatusCode::INVALID_ARGUMENT, "stopping.stop"},
       {"unknown session", [](auto& r) { r.set_session_id("0123456789abcdef0123456789abcdef"); }, StatusCode::NOT_FOUND, "session"},
       {"a session id that is none", [](auto& r) { r.set_session_id("../../etc/passwd"); }, StatusCode::NOT_FOUND, "session"},
+      {"turn_id of a one-shot", [](auto& r) { r.set_turn_id("x"); }, StatusCode::INVALID_ARGUMENT, "turn_id"},
+      {"turn_id of 65 characters",
+       [](auto& r) { r.set_session_id("x"), r.set_turn_id(std::string(65, 'x')); },
+       StatusCode::INVALID_ARGUMENT, "turn_id"},
+      {"turn_id of two lines", [](auto& r) { r.set_session_id("x"), r.set_turn_id("a\nb"); }, StatusCode::INVALID_ARGUMENT,
+       "turn_id"},
+      {"turn_id that is no ASCII", [](auto& r) { r.set_session_id("x"), r.set_turn_id("é"); }, StatusCode::INVALID_ARGUMENT,
+       "turn_id"},
+      {"on_cancel of a one-shot", [](auto& r) { r.set_on_cancel(v1::ON_CANCEL_KEEP); }, StatusCode::INVALID_ARGUMENT,
+       "on_cancel"},
+      {"on_cancel 4", [](auto& r) { r.set_session_id("x"), r.set_on_cancel(static_cast<v1::OnCancel>(4)); },
+       StatusCode::INVALID_ARGUMENT, "on_cancel"},
+      {"on_cancel -1", [](auto& r) { r.set_session_id("x"), r.set_on_cancel(static_cast<v1::OnCancel>(-1)); },
+       StatusCode::INVALID_ARGUMENT, "on_cancel"},
+      {"durability of a one-shot", [](auto& r) { r.set_durability(v1::DURABILITY_NONE); }, StatusCode::INVALID_ARGUMENT,
+       "durability"},
+      {"durability 4", [](auto& r) { r.set_session_id("x"), r.set_durability(static_cast<v1::Durability>(4)); },
+       StatusCode::INVALID_ARGUMENT, "durability"},
       {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::INVALID_ARGUMENT, "expected_position"},
       {"prompt over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(2000, 'a')); }, StatusCode::INVALID_ARGUMENT,
        "max_prompt_bytes"},
@@ -183,6 +203,119 @@ TEST_F(BadRequestTest, SessionsAndText) {
   wrong_position.set_expected_position(1);
   Expect(Generate(client, wrong_position).status, StatusCode::FAILED_PRECONDITION, "13");  // 3 fed, 10 sampled
   ExpectUndisturbed();
+}
+
+TEST_F(BadRequestTest, SessionsThatLast) {
+  client::Client& client = server_.client();
+  v1::Session session;
+  v1::CreateSessionRequest create;
+  create.set_durability(static_cast<v1::Durability>(4));
+  Expect(client.CreateSession(create, &session), StatusCode::INVALID_ARGUMENT, "durability");
+  create.set_durability(v1::DURABILITY_JOURNAL);
+  Expect(client.CreateSession(create, &session), StatusCode::FAILED_PRECONDITION, "--data-dir");
+  create.set_durability(v1::DURABILITY_IMAGE);
+  Expect(client.CreateSession(create, &session), StatusCode::FAILED_PRECONDITION, "--data-dir");
+
+  const auto park = [&](const std::string& id, int target) {
+    v1::ParkSessionRequest request;
+    request.set_session_id(id);
+    request.set_target(static_cast<v1::ParkTarget>(target));
+    return client.ParkSession(request, &session);
+  };
+  Expect(park("", 0), StatusCode::INVALID_ARGUMENT, "session_id");
+  Expect(park("nobody", 0), StatusCode::NOT_FOUND, "session");
+  Expect(park(witness_, 3), StatusCode::INVALID_ARGUMENT, "target");
+  Expect(park(witness_, -1), StatusCode::INVALID_ARGUMENT, "target");
+  for (const int target : {0, 1, 2}) EXPECT_EQ(park(witness_, target).error_code(), StatusCode::FAILED_PRECONDITION);
+
+  const auto rewind = [&](const std::string& id, const std::function<void(v1::RewindSessionRequest&)>& spoil) {
+    v1::RewindSessionRequest request;
+    request.set_session_id(id);
+    spoil(request);
+    return client.RewindSession(request, &session);
+  };
+  Expect(rewind("", [](auto&) {}), StatusCode::INVALID_ARGUMENT, "session_id");
+  Expect(rewind("nobody", [](auto&) {}), StatusCode::NOT_FOUND, "session");
+  Expect(rewind(witness_, [](auto& r) { r.set_take_back(0); }), StatusCode::INVALID_ARGUMENT, "take_back");
+  Expect(rewind(witness_, [](auto& r) { r.set_take_back(-1); }), StatusCode::INVALID_ARGUMENT, "take_back");
+  Expect(rewind(witness_, [](auto& r) { r.set_take_back(1'000'000); }), StatusCode::INVALID_ARGUMENT, "take_back");
+  Expect(rewind(witness_, [](auto& r) { r.set_to_turn(-1); }), StatusCode::INVALID_ARGUMENT, "to_turn");
+  Expect(rewind(witness_, [](auto& r) { r.set_to_turn(1'000'000); }), StatusCode::INVALID_ARGUMENT, "to_turn");
+  Expect(rewind(witness_, [](auto& r) { r.set_to_turn(0), r.set_take_back(1); }), StatusCode::INVALID_ARGUMENT,
+         "take_back");
+  Expect(rewind(witness_, [](auto& r) { r.set_expected_position(-1); }), StatusCode::INVALID_ARGUMENT,
+         "expected_position");
+  Expect(rewind(witness_, [](auto& r) { r.set_expected_position(1'000'000); }), StatusCode::FAILED_PRECONDITION, "13");
+
+  const auto resume = [&](const std::string& id, int64_t from_seq) {
+    v1::ResumeTurnRequest request;
+    request.set_session_id(id);
+    request.set_from_seq(from_seq);
+    return client.ResumeTurn(request)->Finish();
+  };
+  Expect(resume("", 0), StatusCode::INVALID_ARGUMENT, "session_id");
+  Expect(resume("nobody", 0), StatusCode::NOT_FOUND, "session");
+  Expect(resume(witness_, -1), StatusCode::INVALID_ARGUMENT, "from_seq");
+  Expect(resume(witness_, 11), StatusCode::INVALID_ARGUMENT, "from_seq");  // 10 were sampled
+  create.clear_durability();
+  ASSERT_TRUE(client.CreateSession(create, &session).ok());
+  Expect(resume(session.session_id(), 0), StatusCode::NOT_FOUND, "turn");
+
+  v1::ScoreRequest score;
+  score.set_session_id(witness_);
+  score.mutable_prompt()->mutable_token_ids()->add_ids(5);
+  score.set_on_cancel(v1::ON_CANCEL_CONTINUE);
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "on_cancel");
+  score.set_on_cancel(static_cast<v1::OnCancel>(9));
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "on_cancel");
+  score.clear_on_cancel();
+  score.set_durability(static_cast<v1::Durability>(9));
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "durability");
+  score.clear_durability();
+  score.set_turn_id(std::string(65, 'x'));
+  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "turn_id");
+  ExpectUndisturbed();
+}
+
+// Without a data folder there is no key: neither exports nor imports. With one, garbage is garbage.
+TEST_F(BadRequestTest, ExportsAndImports) {
+  const auto export_of = [](client::Client& client, const std::string& id, bool with_history) {
+    v1::ExportSessionRequest request;
+    request.set_session_id(id);
+    request.set_with_history(with_history);
+    return client.ExportSession(request)->Finish();
+  };
+  const auto import_of = [](client::Client& client, const v1::ImportOptions& options, const std::string& bytes) {
+    v1::Session session;
+    const auto import = client.ImportSession(options);
+    for (size_t at = 0; at < bytes.size() && import->Send(bytes.substr(at, 1 << 20)); at += 1 << 20) {
+    }
+    return import->Finish(&session);
+  };
+  v1::ImportOptions options;
+  Expect(export_of(server_.client(), "", false), StatusCode::INVALID_ARGUMENT, "session_id");
+  Expect(export_of(server_.client(), witness_, false), StatusCode::FAILED_PRECONDITION, "--data-dir");
+  Expect(import_of(server_.client(), options, "garbage"), StatusCode::FAILED_PRECONDITION, "--data-dir");
+  ExpectUndisturbed();
+
+  const std::string folder = (std::filesystem::temp_directory_path() / "bad_request_test_").string() + std::to_string(getpid());
+  {
+    TinyServer durable({"--data-dir", folder});
+    Expect(export_of(durable.client(), "", false), StatusCode::INVALID_ARGUMENT, "session_id");
+    Expect(export_of(durable.client(), "nobody", true), StatusCode::NOT_FOUND, "session");
+    Expect(import_of(durable.client(), options, ""), StatusCode::DATA_LOSS, "");
+    Expect(import_of(durable.client(), options, "garbage"), StatusCode::DATA_LOSS, "");
+    Expect(import_of(durable.client(), options, std::string(3 << 20, 'x')), StatusCode::DATA_LOSS, "");
+    options.set_label("no spaces");
+    Expect(import_of(durable.client(), options, "x"), StatusCode::INVALID_ARGUMENT, "options.label");
+    options.clear_label();
+    options.set_durability(static_cast<v1::Durability>(4));
+    Expect(import_of(durable.client(), options, "x"), StatusCode::INVALID_ARGUMENT, "options.durability");
+    v1::ListSessionsResponse sessions;
+    EXPECT_TRUE(durable.client().ListSessions({}, &sessions).ok());
+    EXPECT_EQ(sessions.sessions_size(), 0);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(BadRequestTest, ABusySessionIsAborted) {

@@ -20,8 +20,10 @@ using testing::Not;
 
 // Few sizes of steps to record: the emulated device is slow.
 std::vector<std::string> CudaFlags(std::vector<std::string> more = {}) {
-  std::vector<std::string> flags = {"--device", "cuda",           "--max-num-seqs", "3", "--max-num-batched-tokens",
-                                    "32",       "--deterministic"};
+  // Nothing is parked, so that what is free tells which slots are in use.
+  std::vector<std::string> flags = {
+      "--device", "cuda", "--max-num-seqs", "3", "--max-num-batched-tokens", "32", "--deterministic",
+      "--host-cache-bytes", "0"};
   flags.insert(flags.end(), more.begin(), more.end());
   return flags;
 }

@@ -201,7 +201,7 @@ TEST_P(EngineEndingTest, AfterStopAdmissionNothingNewComesInAndDrainWaits) {
   const auto stream = MustSubmit(TextTurn("x", 50, session));
   engine_->StopAdmission();
   EXPECT_EQ(SubmitCode(TextTurn("y", 1)), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(engine_->CreateSession("").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(engine_->CreateSession("", std::nullopt).status().code(), absl::StatusCode::kUnavailable);
   engine_->Drain(SteadyTime::max());
   const std::optional<TurnDelta> delta = stream->TryPop();
   ASSERT_TRUE(delta.has_value());

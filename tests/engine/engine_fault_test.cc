@@ -135,8 +135,8 @@ TEST_P(EngineFaultTest, ALostDeviceEndsEverything) {
   for (const auto& stream : streams) EXPECT_TRUE(absl::IsUnavailable(Collect(*stream).status));
   engine_->StopAdmission();
   EXPECT_EQ(SubmitCode(TextTurn("ab", 1)), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(engine_->CreateSession("").status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(Message(engine_->CreateSession("").status()), HasSubstr("device"));
+  EXPECT_EQ(engine_->CreateSession("", std::nullopt).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(Message(engine_->CreateSession("", std::nullopt).status()), HasSubstr("device"));
   EXPECT_EQ(engine_->metrics().turns_failed.load(), 4);
   engine_.reset();
   EXPECT_EQ(faults.load(), 1);

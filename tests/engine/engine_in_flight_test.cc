@@ -169,7 +169,7 @@ TEST_P(EngineInFlightTest, WhateverEndsATurnTheSessionIsItsIds) {
       ASSERT_EQ(Position(session), static_cast<int64_t>(history.size()));
     }
     if (!history.empty()) {
-      const std::string same = one_at_a_time->CreateSession("")->id;
+      const std::string same = one_at_a_time->CreateSession("", std::nullopt)->id;
       const auto fed = one_at_a_time->Submit(IdsTurn(history, 12, same)).value();
       EXPECT_EQ(Finish(IdsTurn({}, 12, session)).token_ids, Collect(*fed).token_ids) << "round " << round;
       EXPECT_TRUE(one_at_a_time->DeleteSession(same).ok());

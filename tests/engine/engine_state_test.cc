@@ -108,7 +108,7 @@ TEST_P(EngineStateTest, Stress) {
         const unsigned action = random() % 10;
         if (session.empty() || action == 0) {
           if (!session.empty()) engine_->DeleteSession(session).IgnoreError();
-          const auto info = engine_->CreateSession("stress");
+          const auto info = engine_->CreateSession("stress", std::nullopt);
           session = info.ok() ? info->id : "";
           continue;
         }

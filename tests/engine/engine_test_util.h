@@ -96,7 +96,7 @@ class EngineTest : public ::testing::TestWithParam<int> {
   }
   static int steps_in_flight() { return GetParam(); }
   std::string NewSession() {
-    const auto info = engine_->CreateSession("");
+    const auto info = engine_->CreateSession("", std::nullopt);
     EXPECT_TRUE(info.ok()) << info.status();
     return info.ok() ? info->id : "";
   }

@@ -139,7 +139,7 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
 
   for (int round = 0; round < StateRounds(40); ++round) {
     // Among neighbours, in turns; some of them generate.
-    const std::string session = crowded.engine->CreateSession("")->id;
+    const std::string session = crowded.engine->CreateSession("", std::nullopt)->id;
     std::vector<std::shared_ptr<TokenStream>> neighbours;
     for (int i = 0; i < kNeighbours; ++i) {
       TurnRequest request;
@@ -179,12 +179,12 @@ TEST_P(StateTest, IsAFunctionOfTheTokenIds) {
     ExpectSame(among, Finish(*crowded.engine, fork), "a fork, round " + std::to_string(round));
 
     // The same ids in one turn, alone, one thread, big steps.
-    const std::string single = alone.engine->CreateSession("")->id;
+    const std::string single = alone.engine->CreateSession("", std::nullopt)->id;
     RunTurn(*alone.engine, single, history, 0);
     ExpectSame(among, Finish(*alone.engine, single), "one turn alone, round " + std::to_string(round));
 
     // And cut elsewhere.
-    const std::string cut = crowded.engine->CreateSession("")->id;
+    const std::string cut = crowded.engine->CreateSession("", std::nullopt)->id;
     for (size_t begin = 0; begin < history.size();) {
       const size_t count = std::min(history.size() - begin, static_cast<size_t>(pick(1, 50)));
       RunTurn(*crowded.engine, cut,

@@ -43,6 +43,10 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(parsed.config.max_prompt_bytes, 8 << 20);
   EXPECT_EQ(parsed.config.drain_timeout, 30);
   EXPECT_EQ(parsed.config.session_ttl, 0);
+  EXPECT_EQ(parsed.config.data_dir, "");
+  EXPECT_EQ(parsed.config.SessionDurability(), Durability::kNone);
+  EXPECT_FALSE(parsed.config.host_cache_bytes.has_value());
+  EXPECT_EQ(parsed.config.rewind_turns, 4);
   EXPECT_TRUE(parsed.config.reflection);
   EXPECT_EQ(parsed.config.geometry.policy, "cascade");
   EXPECT_EQ(parsed.config.geometry.num_sinks, -1);
@@ -89,6 +93,16 @@ TEST(Config, EveryFlagIsRead) {
                                           "3GiB",
                                           "--session-ttl",
                                           "60",
+                                          "--data-dir",
+                                          "sessions",
+                                          "--durability",
+                                          "image",
+                                          "--journal-retain",
+                                          "images",
+                                          "--host-cache-bytes",
+                                          "2GiB",
+                                          "--rewind-turns",
+                                          "64",
                                           "--default-max-tokens",
                                           "0",
                                           "--max-prompt-bytes",
@@ -119,6 +133,11 @@ TEST(Config, EveryFlagIsRead) {
   EXPECT_EQ(config.geometry.ema_decay, 0.5);
   EXPECT_EQ(config.geometry.score_reduction, "max");
   EXPECT_EQ(config.cache_memory_bytes, int64_t{3} << 30);
+  EXPECT_EQ(config.data_dir, "sessions");
+  EXPECT_EQ(config.SessionDurability(), Durability::kImage);
+  EXPECT_EQ(config.journal_retain, "images");
+  EXPECT_EQ(config.host_cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(config.rewind_turns, 64);
   EXPECT_EQ(config.default_max_tokens, 0);
   EXPECT_FALSE(config.reflection);
   EXPECT_EQ(config.threads, 2);
@@ -186,12 +205,34 @@ TEST(Config, AutoTakesFlagsOfEitherDevice) {
   }
 }
 
+TEST(Config, DurabilityFollowsTheDataFolder) {
+  const struct {
+    std::vector<std::string> flags;
+    Durability durability;
+  } rows[] = {{{}, Durability::kNone},
+              {{"--durability", "none"}, Durability::kNone},
+              {{"--data-dir", "x"}, Durability::kJournal},
+              {{"--data-dir", "x", "--durability", "none"}, Durability::kNone},
+              {{"--data-dir", "x", "--durability", "journal"}, Durability::kJournal},
+              {{"--data-dir", "x", "--durability", "image"}, Durability::kImage}};
+  for (const auto& row : rows) {
+    const ParsedCommandLine parsed = Parse(row.flags);
+    EXPECT_FALSE(parsed.exit.has_value()) << parsed.output;
+    EXPECT_EQ(parsed.config.SessionDurability(), row.durability);
+  }
+  const Environment folder("CASCADE_DATA_DIR", "x");
+  EXPECT_EQ(Parse({}).config.SessionDurability(), Durability::kJournal);
+  EXPECT_EQ(Parse({"--host-cache-bytes", "0"}).config.host_cache_bytes, 0);
+}
+
 TEST(Config, HelpShowsFlagEnvironmentAndDefault) {
   const ParsedCommandLine parsed = Parse({"--help"}, false);
   EXPECT_EQ(parsed.exit, ExitCode::kOk);
   for (const char* expected : {"--cache-tokens", "CASCADE_CACHE_TOKENS", "50051", "--drain-timeout",
                                "CASCADE_MAX_NUM_SEQS", "a quarter of the free memory", "64, CPU: 16", "2048, CPU: 64",
-                               "CASCADE_DETERMINISTIC", "CASCADE_GPU_MEMORY_UTILIZATION", "0.9", "bfloat16"}) {
+                               "CASCADE_DETERMINISTIC", "CASCADE_DATA_DIR", "--journal-retain", "--rewind-turns",
+                               "journal with --data-dir, else none", "CUDA: a quarter of the free memory, CPU: 0",
+                               "CASCADE_GPU_MEMORY_UTILIZATION", "0.9", "bfloat16"}) {
     EXPECT_THAT(parsed.output, HasSubstr(expected));
   }
 }
@@ -275,6 +316,17 @@ INSTANTIATE_TEST_SUITE_P(
         // Right on neither device.
         BadFlags{{"--dtype", "bfloat16", "--kv-cache-dtype", "float16"}, ExitCode::kConfig, "--dtype"},
         BadFlags{{"--session-ttl", "-5"}, ExitCode::kConfig, "--session-ttl"},
+        BadFlags{{"--durability", "journal"}, ExitCode::kConfig, "--durability: journal needs --data-dir"},
+        BadFlags{{"--durability", "image"}, ExitCode::kConfig, "--durability: image needs --data-dir"},
+        BadFlags{{"--durability", "tape", "--data-dir", "x"}, ExitCode::kUsage, "--durability"},
+        BadFlags{{"--journal-retain", "all"}, ExitCode::kConfig, "--journal-retain: needs --data-dir"},
+        BadFlags{{"--journal-retain", "some", "--data-dir", "x"}, ExitCode::kUsage, "--journal-retain"},
+        BadFlags{{"--data-dir", ""}, ExitCode::kConfig, "--data-dir"},
+        BadFlags{{"--data-dir", "a", "--data-dir", "b"}, ExitCode::kUsage, "--data-dir"},
+        BadFlags{{"--host-cache-bytes", "much"}, ExitCode::kUsage, "--host-cache-bytes"},
+        BadFlags{{"--host-cache-bytes", "-1"}, ExitCode::kUsage, "--host-cache-bytes"},
+        BadFlags{{"--rewind-turns", "-1"}, ExitCode::kConfig, "--rewind-turns"},
+        BadFlags{{"--rewind-turns", "65"}, ExitCode::kConfig, "--rewind-turns"},
         BadFlags{{"--default-max-tokens", "-1"}, ExitCode::kConfig, "--default-max-tokens"},
         BadFlags{{"--max-prompt-bytes", "16777216"}, ExitCode::kConfig, "--max-prompt-bytes"},
         BadFlags{{"--drain-timeout", "-1"}, ExitCode::kConfig, "--drain-timeout"},

@@ -47,10 +47,14 @@ TEST(GrpcStatus, OtherCodesHaveNoDetails) {
 }
 
 TEST(GrpcStatus, OurOwnFaultsDoNotTellTheirText) {
-  for (const absl::Status& status :
-       {absl::InternalError("secret"), absl::UnknownError("secret"), absl::DataLossError("secret")}) {
+  for (const absl::Status& status : {absl::InternalError("secret"), absl::UnknownError("secret")}) {
     EXPECT_THAT(ToGrpcStatus(status).error_message(), testing::Not(testing::HasSubstr("secret")));
   }
+}
+
+TEST(GrpcStatus, DamagedFilesOfASessionAreItsClientsToKnow) {
+  EXPECT_EQ(ToGrpcStatus(absl::DataLossError("the journal is damaged")).error_message(), "the journal is damaged");
+  EXPECT_EQ(ToGrpcStatus(ClientGone()).error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST(GrpcStatus, LongMessagesAreCutBetweenCharacters) {

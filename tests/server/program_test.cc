@@ -4,10 +4,13 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "cascade/v1/cascade.grpc.pb.h"
 #include "kernels/cuda_backend.h"
@@ -108,6 +111,36 @@ TEST(Program, ImpossibleConfigurationIs78) {
   ExpectFailure({"--model", "x", "--device", "cpu", "--kv-cache-dtype", "bfloat16"}, 78, "float16");
 }
 
+// Before it is looked for the device or the model.
+TEST(Program, AFolderThatCannotBeUsedIs78) {
+  const std::string file = testing::TempDir() + "not_a_folder";
+  std::ofstream(file) << "text";
+  ExpectFailure({"--model", "x", "--data-dir", file}, 78, "--data-dir");
+  ExpectFailure({"--model", "x", "--data-dir", file + "/below"}, 78, "--data-dir");
+  ExpectFailure({"--model", "x", "--data-dir", "/no/such/parent"}, 78, "--data-dir");
+  ExpectFailure({"--model", "x", "--durability", "journal"}, 78, "--durability");
+  ExpectFailure({"--model", "x", "--journal-retain", "images"}, 78, "--journal-retain");
+  std::remove(file.c_str());
+}
+
+TEST(Program, RaisesItsLimitOfFiles) {
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  rlimit low = limit;
+  low.rlim_cur = std::min<rlim_t>(256, limit.rlim_max);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  ServerProcess server(Flags());
+  setrlimit(RLIMIT_NOFILE, &limit);
+  ASSERT_NE(server.WaitUntilReady(), "") << server.Output();
+  std::ifstream limits("/proc/" + std::to_string(server.pid()) + "/limits");
+  std::string line, soft, hard;
+  while (std::getline(limits, line) && line.find("Max open files") == std::string::npos) {
+  }
+  std::istringstream(line.substr(line.find("files") + 5)) >> soft >> hard;
+  EXPECT_EQ(soft, hard) << line;
+  EXPECT_EQ(soft, limit.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(limit.rlim_max));
+}
+
 TEST(Program, ARandomModelSaysThatItsAnswersAreNoise) {
   ServerProcess server({"--model", "random:smollm2-135m:Q8_0", "--device", "cpu", "--port", "0", "--cache-tokens", "256",
                         "--cache-memory-bytes", "256MiB"});
@@ -164,6 +197,52 @@ TEST(Program, ServesAndStopsCleanlyOnASignal) {
       EXPECT_THAT(output, HasSubstr(line));
     }
   }
+}
+
+TEST(Program, SessionsOutliveTheProcess) {
+  const std::string folder = testing::TempDir() + "program_test_sessions_" + std::to_string(getpid());
+  std::string id;
+  int64_t position = 0;
+  uint64_t digest = 0;
+  for (const bool again : {false, true}) {
+    ServerProcess server(Flags({"--data-dir", folder}));
+    const std::string address = server.WaitUntilReady();
+    ASSERT_NE(address, "") << server.Output();
+    EXPECT_THAT(server.Output(), HasSubstr(again ? "sessions: 1 found in the data folder" : "sessions: 0 found"));
+    const auto stub = v1::Cascade::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    v1::Session session;
+    if (again) {
+      grpc::ClientContext context;
+      v1::GetSessionRequest request;
+      request.set_session_id(id);
+      ASSERT_TRUE(stub->GetSession(&context, request, &session).ok());
+    } else {
+      grpc::ClientContext context;
+      ASSERT_TRUE(stub->CreateSession(&context, {}, &session).ok());
+    }
+    id = session.session_id();
+    EXPECT_EQ(session.durability(), v1::DURABILITY_JOURNAL);
+    EXPECT_EQ(session.position(), position);
+    EXPECT_EQ(session.digest(), digest);
+    grpc::ClientContext context;
+    v1::GenerateRequest request;
+    request.set_session_id(id);
+    request.set_expected_position(position);
+    request.mutable_prompt()->set_text("Once upon a time");
+    request.mutable_stopping()->set_max_tokens(5);
+    auto reader = stub->Generate(&context, request);
+    v1::GenerateResponse response;
+    while (reader->Read(&response)) position = response.usage().position();
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_EQ(response.acknowledgement().turn(), again ? 2 : 1);
+    EXPECT_EQ(response.acknowledgement().durability(), v1::DURABILITY_JOURNAL);
+    digest = response.acknowledgement().digest();
+    server.Signal(SIGTERM);
+    EXPECT_EQ(server.Wait(), 0) << server.Output();
+    EXPECT_THAT(server.Output(), HasSubstr("draining: 0 turns, 1 sessions; parking takes about "));
+    EXPECT_THAT(server.Output(), HasSubstr("1 sessions parked"));
+  }
+  std::filesystem::remove_all(folder);
 }
 
 // A turn that would run for very long.

@@ -74,6 +74,9 @@ class ServerProcess {
     return "";
   }
 
+  // -1 when it has ended.
+  pid_t pid() const { return child_; }
+
   // Nothing when it has ended: kill(-1) would reach every process of this user.
   void Signal(int signal) const {
     if (child_ > 0) kill(child_, signal);

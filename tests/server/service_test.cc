@@ -130,12 +130,12 @@ TEST_F(ServiceTest, AForkThatNobodyWaitsForIsUndone) {
   });
   v1::Session session;
   EXPECT_EQ(stub_->ForkSession(&context, request, &session).error_code(), grpc::StatusCode::CANCELLED);
-  const auto sessions = [&] { return engine_.ListSessions(10, "")->sessions.size(); };
+  const auto sessions = [&] { return engine_.metrics().sessions.load(); };
   for (int i = 0; i < 1000 && (waits.load() < 2 || sessions() > 1); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_EQ(waits.load(), 2);
-  EXPECT_EQ(sessions(), 1u);
+  EXPECT_EQ(sessions(), 1);
   engine_.OnWait(nullptr);
 }
 
@@ -249,7 +249,11 @@ TEST_F(ServiceTest, ServerInfo) {
   v1::ServerInfo info;
   ASSERT_TRUE(stub_->GetServerInfo(&context, {}, &info).ok());
   EXPECT_EQ(info.model(), "fake");
-  EXPECT_EQ(info.sessions_free(), 6);  // eight slots, one of them kept for one-shot requests, one session
+  EXPECT_EQ(info.sessions_free(), 6);  // of seven
+  for (int i = 0; i < 7; ++i) CreateSession();
+  grpc::ClientContext again;
+  ASSERT_TRUE(stub_->GetServerInfo(&again, {}, &info).ok());
+  EXPECT_EQ(info.sessions_free(), 0);
 }
 
 TEST_F(ServiceTest, InspectStreamsOneMessagePerHead) {
@@ -374,6 +378,11 @@ TEST(Statistics, OneLine) {
   EXPECT_EQ(FormatStatistics(earlier, now, 5.0),
             "prompt 102.4 tok/s, generation 41.2 tok/s, running 3, waiting 1, sessions 4, slots free 12, scores predicted "
             "98.5 %, certificate 0.041");
+  now.parked_host = 2, now.parked_disk = 7, now.journal_batches = 10, now.journal_sync_us = 14'200;
+  EXPECT_THAT(FormatStatistics(earlier, now, 5.0),
+              HasSubstr("slots free 12, parked 2 host 7 disk, journal fsync 1.42 ms, scores predicted"));
+  earlier.journal_batches = 10, earlier.journal_sync_us = 14'200;
+  EXPECT_THAT(FormatStatistics(earlier, now, 5.0), testing::Not(HasSubstr("journal")));
   now.score_heads_rejected = 200;
   EXPECT_THAT(FormatStatistics(earlier, now, 5.0), testing::EndsWith(", scores predicted 0.0 %"));
   EXPECT_TRUE(now.BusySince(now));  // a turn runs, however slowly

@@ -62,6 +62,11 @@ TEST(Wire, OtherBytesNameTheType) {
   }
 }
 
+TEST(Wire, SmallRequests) {
+  EXPECT_TRUE(CheckSmallRequest(Bytes(std::string(kMaxSmallRequestBytes, 'x'))).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckSmallRequest(Bytes(std::string(kMaxSmallRequestBytes + 1, 'x')))));
+}
+
 TEST(Wire, UnknownFieldsAreAllowed) {
   v1::GetSessionRequest request;
   EXPECT_EQ(Error(std::string("\xFA\x01\x02hi", 5), &request), "");

@@ -1,13 +1,56 @@
 #include "tests/support/fake_engine.h"
 
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 
 namespace cascade {
+namespace {
 
-FakeEngine::FakeEngine(EngineOptions options) : options_(std::move(options)) {}
+class OwnMemory final : public kernels::HostMemory {
+ public:
+  explicit OwnMemory(size_t bytes) : bytes_(bytes) {
+    for (size_t i = 0; i < bytes; ++i) bytes_[i] = static_cast<std::byte>(i * 31 + i / 256);
+  }
+  std::span<std::byte> bytes() override { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+std::vector<uint8_t> Bytes(std::string_view text) { return {text.begin(), text.end()}; }
+
+}  // namespace
+
+// Takes bytes that begin with "head".
+class FakeEngine::FakeImport final : public SessionImport {
+ public:
+  explicit FakeImport(FakeEngine& engine) : engine_(engine) { ++engine_.imports_open_; }
+  ~FakeImport() override { --engine_.imports_open_; }
+  absl::Status Add(std::span<const uint8_t> bytes) override {
+    engine_.Wait();
+    if (bytes_.size() + bytes.size() > kMaxImport) return absl::ResourceExhaustedError("longer than any export");
+    bytes_.append(bytes.begin(), bytes.end());
+    return absl::OkStatus();
+  }
+  absl::StatusOr<SessionInfo> Finish(const std::string& label, std::optional<Durability> durability,
+                                     bool replay) override {
+    if (bytes_.substr(0, 4) != "head") return absl::DataLossError("the bytes are damaged");
+    absl::StatusOr<SessionInfo> session = engine_.CreateSession(label, durability);
+    MutexLock lock(engine_.mutex_);
+    if (session.ok()) engine_.imported_.push_back({bytes_, label, durability, replay});
+    return session;
+  }
+
+ private:
+  static constexpr size_t kMaxImport = 64 << 20;
+  FakeEngine& engine_;
+  std::string bytes_;
+};
+
+FakeEngine::FakeEngine(EngineOptions options) : options_(std::move(options)), export_{Bytes("head"), FakeCache(8)} {}
 
 FakeTurn FakeEngine::NextTurn() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
@@ -28,6 +71,37 @@ void FakeEngine::OnWait(std::function<void()> hook) {
   on_wait_ = std::move(hook);
 }
 
+void FakeEngine::SetExport(SessionExport session) {
+  MutexLock lock(mutex_);
+  export_ = std::move(session);
+}
+
+std::vector<FakeEngine::Imported> FakeEngine::imported() const {
+  MutexLock lock(mutex_);
+  return imported_;
+}
+
+std::vector<RewindRequest> FakeEngine::rewinds() const {
+  MutexLock lock(mutex_);
+  return rewinds_;
+}
+
+FakeEngine::FakeResume FakeEngine::NextResume() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  MutexLock lock(mutex_);
+  while (resumes_.empty()) CASCADE_CHECK(submitted_.WaitUntil(mutex_, deadline) || !resumes_.empty());
+  FakeResume resume = std::move(resumes_.front());
+  resumes_.pop_front();
+  return resume;
+}
+
+absl::StatusOr<SessionInfo*> FakeEngine::Find(const std::string& id) {
+  if (!failure_.ok()) return failure_;
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return absl::NotFoundError("no such session");
+  return &found->second;
+}
+
 void FakeEngine::Wait() {
   std::function<void()> hook;
   {
@@ -37,7 +111,8 @@ void FakeEngine::Wait() {
   if (hook) hook();
 }
 
-absl::StatusOr<SessionInfo> FakeEngine::CreateSession(const std::string& label) {
+absl::StatusOr<SessionInfo> FakeEngine::CreateSession(const std::string& label, std::optional<Durability> durability) {
+  Wait();
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
   SessionInfo session;
@@ -46,19 +121,23 @@ absl::StatusOr<SessionInfo> FakeEngine::CreateSession(const std::string& label) 
   session.position = 7;
   session.created = session.last_used = std::chrono::system_clock::time_point(std::chrono::milliseconds(1500));
   session.last_finish = FinishReason::kLength;
+  session.durability = durability.value_or(options_.durability);
+  session.digest = 0x123456789ABCDEF0;
   sessions_[session.id] = session;
+  metrics_.sessions = static_cast<int>(sessions_.size());
   return session;
 }
 
 absl::StatusOr<SessionInfo> FakeEngine::GetSession(const std::string& id) {
+  Wait();
   MutexLock lock(mutex_);
-  if (!failure_.ok()) return failure_;
-  const auto found = sessions_.find(id);
-  if (found == sessions_.end()) return absl::NotFoundError("no such session");
-  return found->second;
+  const absl::StatusOr<SessionInfo*> found = Find(id);
+  if (!found.ok()) return found.status();
+  return **found;
 }
 
 absl::StatusOr<SessionPage> FakeEngine::ListSessions(int page_size, const std::string& page_token) {
+  Wait();
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
   SessionPage page;
@@ -77,24 +156,77 @@ absl::Status FakeEngine::DeleteSession(const std::string& id) {
   Wait();
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
-  return sessions_.erase(id) == 1 ? absl::OkStatus() : absl::NotFoundError("no such session");
+  if (sessions_.erase(id) == 0) return absl::NotFoundError("no such session");
+  metrics_.sessions = static_cast<int>(sessions_.size());
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SessionInfo> FakeEngine::ForkSession(const std::string& id, const std::string& label,
                                                     std::optional<int64_t> expected_position) {
   Wait();
   MutexLock lock(mutex_);
-  if (!failure_.ok()) return failure_;
-  const auto origin = sessions_.find(id);
-  if (origin == sessions_.end()) return absl::NotFoundError("no such session");
-  if (expected_position.value_or(origin->second.position) != origin->second.position) {
+  const absl::StatusOr<SessionInfo*> found = Find(id);
+  if (!found.ok()) return found.status();
+  SessionInfo fork = **found;
+  if (expected_position.value_or(fork.position) != fork.position) {
     return absl::FailedPreconditionError("expected_position");
   }
-  SessionInfo fork = origin->second;
   fork.id = "session" + std::to_string(++made_);
   fork.label = label;
   fork.turns = 0;
-  return sessions_[fork.id] = fork;
+  sessions_[fork.id] = fork;
+  metrics_.sessions = static_cast<int>(sessions_.size());
+  return fork;
+}
+
+// "any" is the disk.
+absl::StatusOr<SessionInfo> FakeEngine::ParkSession(const std::string& id, ParkTarget target) {
+  Wait();
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionInfo*> found = Find(id);
+  if (!found.ok()) return found.status();
+  (*found)->state = target == ParkTarget::kHost ? SessionState::kParkedHost : SessionState::kParkedDisk;
+  return **found;
+}
+
+absl::StatusOr<SessionInfo> FakeEngine::RewindSession(const RewindRequest& request) {
+  Wait();
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionInfo*> found = Find(request.session_id);
+  if (!found.ok()) return found.status();
+  rewinds_.push_back(request);
+  (*found)->turns = request.to_turn.value_or(0);
+  return **found;
+}
+
+absl::StatusOr<SessionExport> FakeEngine::ExportSession(const std::string& id, bool with_history) {
+  Wait();
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionInfo*> found = Find(id);
+  if (!found.ok()) return found.status();
+  SessionExport session = export_;
+  if (with_history) {
+    for (const uint8_t byte : Bytes("history")) session.head.push_back(byte);
+  }
+  return session;
+}
+
+absl::StatusOr<std::unique_ptr<SessionImport>> FakeEngine::ImportSession() {
+  MutexLock lock(mutex_);
+  if (!failure_.ok()) return failure_;
+  return std::make_unique<FakeImport>(*this);
+}
+
+absl::StatusOr<std::shared_ptr<TokenStream>> FakeEngine::ResumeTurn(const std::string& id, int64_t from_seq) {
+  Wait();
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionInfo*> found = Find(id);
+  if (!found.ok()) return found.status();
+  if (from_seq > 1000) return absl::InvalidArgumentError("from_seq must be at most 1000");
+  auto stream = std::make_shared<TokenStream>();
+  resumes_.push_back({id, from_seq, stream});
+  submitted_.NotifyAll();
+  return stream;
 }
 
 absl::StatusOr<std::vector<HeadView>> FakeEngine::InspectSession(const std::string& id, std::vector<int> layers,
@@ -120,6 +252,7 @@ absl::StatusOr<std::vector<HeadView>> FakeEngine::InspectSession(const std::stri
 }
 
 absl::StatusOr<std::shared_ptr<TokenStream>> FakeEngine::Submit(TurnRequest request) {
+  if (submit_waits_) Wait();
   MutexLock lock(mutex_);
   if (!failure_.ok()) return failure_;
   auto stream = std::make_shared<TokenStream>();
@@ -130,12 +263,14 @@ absl::StatusOr<std::shared_ptr<TokenStream>> FakeEngine::Submit(TurnRequest requ
 
 void FakeEngine::StopAdmission() { FailWith(absl::UnavailableError("the server is draining")); }
 
-void FakeEngine::Drain(SteadyTime) {}
+DrainReport FakeEngine::Drain(SteadyTime) { return {}; }
 
 int FakeEngine::SlotsFree() const {
   MutexLock lock(mutex_);
   return options_.num_slots - static_cast<int>(sessions_.size());
 }
+
+std::shared_ptr<kernels::HostMemory> FakeCache(size_t bytes) { return std::make_shared<OwnMemory>(bytes); }
 
 TurnDelta TextDelta(const std::string& text, std::vector<int32_t> ids) {
   TurnDelta delta;

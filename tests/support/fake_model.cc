@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -271,6 +272,67 @@ absl::Status FakeModel::CopySlot(int from, int to) {
   Expect(from != to, "a slot copied to itself");
   slots_[to] = slots_[from];
   return std::exchange(next_copy_, absl::OkStatus());
+}
+
+namespace {
+
+class VectorMemory final : public kernels::HostMemory {
+ public:
+  explicit VectorMemory(size_t bytes) : bytes_(bytes) {}
+  std::span<std::byte> bytes() override { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+// Made at once; only the waiting is left.
+class DoneCopy final : public kernels::SlotCopy {
+ public:
+  explicit DoneCopy(absl::Status status) : status_(std::move(status)) {}
+  absl::Status Wait() override { return status_; }
+
+ private:
+  const absl::Status status_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<kernels::HostMemory>> FakeModel::AllocateHost(size_t bytes) {
+  return std::make_unique<VectorMemory>(bytes);
+}
+
+void FakeModel::Refill(Slot& slot, std::vector<int32_t> ids) {
+  slot = Slot{.clean = true, .ids = {}, .hash = 0, .sampled = kernels::kNoId};
+  for (const int32_t id : ids) slot.hash = Mix(slot.hash * 0x9E3779B97F4A7C15 + static_cast<uint64_t>(id) + 1);
+  slot.ids = std::move(ids);
+}
+
+std::unique_ptr<kernels::SlotCopy> FakeModel::ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) {
+  MutexLock lock(mutex_);
+  const std::vector<int32_t>& ids = slots_[slot].ids;
+  Expect(host.size() == SlotBytes(part) && ids.size() <= kMaxSlotIds, "host memory of another size");
+  const auto count = static_cast<int32_t>(ids.size());
+  std::memcpy(host.data(), &count, sizeof count);
+  if (part == kernels::SlotPart::kAll) std::memcpy(host.data() + sizeof count, ids.data(), ids.size() * sizeof(int32_t));
+  return std::make_unique<DoneCopy>(std::exchange(next_copy_, absl::OkStatus()));
+}
+
+std::unique_ptr<kernels::SlotCopy> FakeModel::WriteSlot(int slot, kernels::SlotPart part,
+                                                        std::span<const std::byte> host) {
+  MutexLock lock(mutex_);
+  Expect(host.size() == SlotBytes(part), "host memory of another size");
+  int32_t count = 0;
+  std::memcpy(&count, host.data(), sizeof count);
+  std::vector<int32_t> ids = slots_[slot].ids;
+  if (part == kernels::SlotPart::kAll) {
+    ids.assign(static_cast<size_t>(count), 0);
+    std::memcpy(ids.data(), host.data() + sizeof count, ids.size() * sizeof(int32_t));
+  } else {
+    Expect(static_cast<size_t>(count) <= ids.size(), "scores of a slot with more tokens");
+    ids.resize(static_cast<size_t>(count));
+  }
+  Refill(slots_[slot], std::move(ids));
+  return std::make_unique<DoneCopy>(std::exchange(next_copy_, absl::OkStatus()));
 }
 
 absl::StatusOr<kernels::HeadContents> FakeModel::ReadHead(int slot, int layer, int kv_head) {

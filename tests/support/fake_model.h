@@ -69,6 +69,16 @@ class FakeModel final : public Model {
   absl::Status Collect(ForwardResult& result) override;
   void ClearSlot(int slot) override;
   absl::Status CopySlot(int from, int to) override;
+  // A slot's bytes are its ids, at most kMaxSlotIds of them; its scores are how many those are.
+  static constexpr size_t kMaxSlotIds = 16384;
+  std::string SlotLayout() const override { return "fake 1"; }
+  size_t SlotBytes(kernels::SlotPart part) const override {
+    return part == kernels::SlotPart::kAll ? (kMaxSlotIds + 1) * sizeof(int32_t) : sizeof(int32_t);
+  }
+  absl::StatusOr<std::unique_ptr<kernels::HostMemory>> AllocateHost(size_t bytes) override;
+  std::unique_ptr<kernels::SlotCopy> ReadSlot(int slot, kernels::SlotPart part, std::span<std::byte> host) override;
+  std::unique_ptr<kernels::SlotCopy> WriteSlot(int slot, kernels::SlotPart part,
+                                               std::span<const std::byte> host) override;
   // Every segment's slots hold token index 0 and score `slot`.
   absl::StatusOr<kernels::HeadContents> ReadHead(int slot, int layer, int kv_head) override;
 
@@ -93,6 +103,7 @@ class FakeModel final : public Model {
   void SampleRows(const ForwardBatch& batch, std::span<const float> logits, ForwardResult& result)
       CASCADE_REQUIRES(mutex_);
   void CheckCloses(const ForwardBatch& batch) CASCADE_REQUIRES(mutex_);
+  void Refill(Slot& slot, std::vector<int32_t> ids) CASCADE_REQUIRES(mutex_);
   void Logits(const Slot& slot, std::span<float> logits) const;
   void Expect(bool condition, const std::string& what) CASCADE_REQUIRES(mutex_);
 

@@ -1,14 +1,14 @@
-#include "server/text_worker_pool.h"
+#include "server/worker_pool.h"
 
 #include <utility>
 
 namespace cascade {
 
-TextWorkerPool::TextWorkerPool(int num_threads, size_t max_queued) : max_queued_(max_queued) {
+WorkerPool::WorkerPool(int num_threads, size_t max_queued) : max_queued_(max_queued) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
-TextWorkerPool::~TextWorkerPool() {
+WorkerPool::~WorkerPool() {
   {
     MutexLock lock(mutex_);
     stopping_ = true;
@@ -17,17 +17,17 @@ TextWorkerPool::~TextWorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-absl::Status TextWorkerPool::Post(std::function<void()> job) {
+absl::Status WorkerPool::Post(std::function<void()> job) {
   {
     MutexLock lock(mutex_);
-    if (queue_.size() >= max_queued_) return absl::ResourceExhaustedError("too many large requests are waiting");
+    if (queue_.size() >= max_queued_) return absl::ResourceExhaustedError("too many requests are waiting");
     queue_.push_back(std::move(job));
   }
   work_.NotifyOne();
   return absl::OkStatus();
 }
 
-void TextWorkerPool::Work() {
+void WorkerPool::Work() {
   for (;;) {
     std::function<void()> job;
     {

@@ -1,0 +1,45 @@
+#include "engine/session/journal_state.h"
+
+#include <algorithm>
+
+#include "engine/base/token_digest.h"
+
+namespace cascade {
+
+bool JournalState::Apply(const TurnRecord& record, size_t keep_turn_starts) {
+  const auto ids = static_cast<int64_t>(record.ids.size());
+  if (record.position != place.position || record.prompt_tokens > ids) return false;
+  turn_starts.push_back(place);
+  while (turn_starts.size() > keep_turn_starts) turn_starts.pop_front();
+  place.position += ids;
+  ++place.turns;
+  place.digest = ExtendTokenDigest(place.digest, record.ids);
+  if (ids > 0) place.last_id = record.ids.back();
+  place.reply_end = record.reply_end;
+  place.last_finish = record.finish;
+  last_used_ms = record.ended_ms;
+  last_turn = LastTurn{.turn_id = record.turn_id,
+                       .kind = record.kind,
+                       .position = record.position,
+                       .prompt_tokens = record.prompt_tokens,
+                       .sampled = {record.ids.begin() + static_cast<ptrdiff_t>(record.prompt_tokens), record.ids.end()},
+                       .finish = record.finish,
+                       .stop_sequence = record.stop_sequence};
+  return true;
+}
+
+bool JournalState::Apply(const RewindRecord& record) {
+  if (record.position > place.position || record.turns > place.turns) return false;
+  place = {.position = record.position,
+           .turns = record.turns,
+           .digest = record.digest,
+           .last_id = record.last_id,
+           .reply_end = record.reply_end,
+           .last_finish = record.last_finish};
+  while (!turn_starts.empty() && turn_starts.back().turns >= record.turns) turn_starts.pop_back();
+  last_used_ms = record.ended_ms;
+  last_turn.reset();
+  return true;
+}
+
+}  // namespace cascade

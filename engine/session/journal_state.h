@@ -1,0 +1,51 @@
+// What a journal says of its session.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/session/journal_record.h"
+
+namespace cascade {
+
+// Where a session stands between two turns.
+struct JournalPlace {
+  int64_t position = 0;
+  int64_t turns = 0;
+  uint64_t digest = 0;
+  int32_t last_id = -1;
+  ReplyEnd reply_end = ReplyEnd::kNone;
+  FinishReason last_finish = FinishReason::kNone;
+
+  bool operator==(const JournalPlace&) const = default;
+};
+
+// The last turn, as far as somebody may ask for it again.
+struct LastTurn {
+  std::string turn_id;
+  TurnKind kind = TurnKind::kGenerate;
+  int64_t position = 0;  // before it
+  int64_t prompt_tokens = 0;
+  std::vector<int32_t> sampled;
+  FinishReason finish = FinishReason::kNone;
+  std::string stop_sequence;
+};
+
+struct JournalState {
+  std::string label;
+  Durability durability = Durability::kJournal;
+  int64_t created_ms = 0;  // unix time
+  int64_t last_used_ms = 0;
+  JournalPlace place;
+  std::deque<JournalPlace> turn_starts;  // of the newest turns, oldest first, as many as are kept
+  std::optional<LastTurn> last_turn;     // none after a rewind
+
+  // What a record that is known to follow changes. False: it does not follow.
+  bool Apply(const TurnRecord& record, size_t keep_turn_starts);
+  bool Apply(const RewindRecord& record);
+};
+
+}  // namespace cascade

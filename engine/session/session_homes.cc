@@ -1,0 +1,162 @@
+// The store's part about sessions that have no slot: moves between homes, and sessions of an earlier process.
+#include <algorithm>
+#include <utility>
+
+#include "engine/session/session_store.h"
+#include "kernels/base/check.h"
+
+namespace cascade {
+
+SessionMove SessionStore::Move(const SessionPtr& session) {
+  session->moving = true;
+  return {.session = session,
+          .home = session->home,
+          .cache = session->cache,
+          .digest = session->cache.digest,
+          .host = session->host,
+          .journal = session->journal,
+          .image_tokens = session->image_tokens};
+}
+
+std::optional<SessionMove> SessionStore::BeginMove(SessionHome home, bool with_journal) {
+  MutexLock lock(mutex_);
+  Expire();
+  SessionPtr oldest;
+  for (const auto& [id, session] : by_id_) {
+    if (session->home != home || session->busy || session->moving) continue;
+    if (with_journal && session->journal == nullptr) continue;
+    if (oldest == nullptr || session->idle_since < oldest->idle_since) oldest = session;
+  }
+  if (oldest == nullptr) return std::nullopt;
+  return Move(oldest);
+}
+
+SessionMove SessionStore::BeginMove(SessionLease& lease) {
+  MutexLock lock(mutex_);
+  CASCADE_CHECK(lease.held() && !lease.session_->moving);
+  return Move(lease.session_);
+}
+
+std::optional<SessionMove> SessionStore::BeginMoveOf(const std::string& id) {
+  MutexLock lock(mutex_);
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end() || found->second->busy || found->second->moving) return std::nullopt;
+  return Move(found->second);
+}
+
+void SessionStore::EndMove(const SessionMove& move, SessionHome home, std::shared_ptr<kernels::HostMemory> host) {
+  MutexLock lock(mutex_);
+  Session& session = *move.session;
+  session.moving = false;
+  session.home = home;
+  session.host = std::move(host);
+  if (home != SessionHome::kSlot && session.cache.slot >= 0) FreeSlot(session);
+  if (home == SessionHome::kDisk) {
+    // Made from files, a cache has the digest that they say; and scores of earlier times are not kept.
+    for (TurnStart& start : session.turn_starts) start.scores.reset();
+  }
+  Settle(move.session);
+  changed_.NotifyAll();
+}
+
+void SessionStore::SetImage(const std::shared_ptr<Session>& session, int64_t image_tokens) {
+  MutexLock lock(mutex_);
+  session->image_tokens = image_tokens;
+}
+
+std::vector<std::string> SessionStore::Unparked() {
+  MutexLock lock(mutex_);
+  std::vector<std::string> ids;
+  for (const auto& [generation, session] : by_generation_) {
+    const bool in_memory = session->home == SessionHome::kSlot || session->home == SessionHome::kHost;
+    if (in_memory && session->journal != nullptr) ids.push_back(session->id);
+  }
+  return ids;
+}
+
+void SessionStore::AddFound(std::vector<FoundSession> found) {
+  MutexLock lock(mutex_);
+  for (FoundSession& one : found) {
+    auto session = std::make_shared<Session>(geometry_);
+    session->id = ToHex(one.session);
+    session->key = one.session;
+    session->label = one.label;
+    session->durability = Durability::kJournal;
+    session->created = session->last_used = FromUnixMs(one.created_ms);
+    session->home = SessionHome::kDisk;
+    session->idle_since = clock_.Now();
+    session->found = std::move(one);
+    List(session);
+  }
+}
+
+bool SessionStore::NeedsReading(const std::string& id) {
+  MutexLock lock(mutex_);
+  const auto found = by_id_.find(id);
+  return found != by_id_.end() && found->second->found.has_value();
+}
+
+bool SessionStore::Knows(const std::string& id) {
+  MutexLock lock(mutex_);
+  return by_id_.count(id) > 0;
+}
+
+std::optional<std::string> SessionStore::AnyUnread() {
+  MutexLock lock(mutex_);
+  for (const auto& [generation, session] : by_generation_) {
+    if (session->found.has_value() && !session->reading) return session->id;
+  }
+  return std::nullopt;
+}
+
+std::optional<FoundSession> SessionStore::BeginReading(const std::string& id) {
+  MutexLock lock(mutex_);
+  while (true) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end() || !found->second->found.has_value()) return std::nullopt;
+    if (!found->second->reading) {
+      found->second->reading = true;
+      return found->second->found;
+    }
+    changed_.Wait(mutex_);
+  }
+}
+
+void SessionStore::EndReading(const std::string& id, absl::StatusOr<std::unique_ptr<Journal>> journal,
+                              std::shared_ptr<TurnLog> last_turn) {
+  MutexLock lock(mutex_);
+  changed_.NotifyAll();
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return;
+  Session& session = *found->second;
+  session.reading = false;
+  session.found.reset();
+  if (!journal.ok()) {
+    session.damage = journal.status();
+    return;
+  }
+  session.journal = *std::move(journal);
+  SetFromJournal(geometry_, session.journal->state(), session);
+  session.last_turn = std::move(last_turn);
+  // The wall clock may have jumped while nobody looked: a session is at most as old as its time to live.
+  const auto age = std::clamp<std::chrono::nanoseconds>(clock_.WallNow() - session.last_used, std::chrono::seconds(0),
+                                                        std::max(limits_.ttl, std::chrono::seconds(0)));
+  session.idle_since = clock_.Now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(age);
+}
+
+bool SessionStore::AddRead(std::unique_ptr<Journal> journal, std::shared_ptr<TurnLog> last_turn) {
+  MutexLock lock(mutex_);
+  const std::string id = ToHex(journal->session());
+  if (by_id_.count(id) > 0) return false;
+  auto session = std::make_shared<Session>(geometry_);
+  session->id = id;
+  session->key = journal->session();
+  session->journal = std::move(journal);
+  SetFromJournal(geometry_, session->journal->state(), *session);
+  session->last_turn = std::move(last_turn);
+  session->idle_since = clock_.Now();
+  List(session);
+  return true;
+}
+
+}  // namespace cascade

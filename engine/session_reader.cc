@@ -1,0 +1,78 @@
+#include "engine/session_reader.h"
+
+#include <utility>
+
+#include "engine/text/text_decoder.h"
+
+namespace cascade {
+
+SessionReader::SessionReader(Vault* vault, const Tokenizer& tokenizer, SessionStore& sessions, Metrics& metrics)
+    : vault_(vault), tokenizer_(tokenizer), sessions_(sessions), metrics_(metrics) {
+  if (vault_ == nullptr || vault_->found().empty()) return;
+  sessions_.AddFound(vault_->found());
+  thread_ = std::thread([this] {
+    while (!stopping_.load()) {
+      const std::optional<std::string> id = sessions_.AnyUnread();
+      if (!id.has_value()) return;
+      ReadOne(*id);
+    }
+  });
+}
+
+SessionReader::~SessionReader() {
+  stopping_.store(true);
+  if (thread_.joinable()) thread_.join();
+}
+
+void SessionReader::ReadOne(const std::string& id) {
+  const std::optional<FoundSession> found = sessions_.BeginReading(id);
+  if (!found.has_value()) return;
+  absl::StatusOr<std::unique_ptr<Journal>> journal = vault_->Load(*found);
+  if (!journal.ok()) metrics_.sessions_damaged.fetch_add(1, std::memory_order_relaxed);
+  std::shared_ptr<TurnLog> log = journal.ok() ? LogOf(**journal) : nullptr;
+  sessions_.EndReading(id, std::move(journal), std::move(log));
+}
+
+absl::Status SessionReader::Read(const std::string& id) {
+  if (vault_ == nullptr) return absl::OkStatus();
+  if (sessions_.NeedsReading(id)) {
+    ReadOne(id);
+    return absl::OkStatus();
+  }
+  // Not one of ours: another server's that has ended?
+  const std::optional<SessionKey> key = SessionKeyFromHex(id);
+  if (!key.has_value() || sessions_.Knows(id)) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<Journal>> journal = vault_->Load(*key);
+  if (absl::IsNotFound(journal.status())) return absl::OkStatus();
+  if (!journal.ok()) return journal.status();
+  std::shared_ptr<TurnLog> log = LogOf(**journal);
+  sessions_.AddRead(*std::move(journal), std::move(log));
+  return absl::OkStatus();
+}
+
+std::shared_ptr<TurnLog> SessionReader::LogOf(const Journal& journal) const {
+  const std::optional<LastTurn>& last = journal.state().last_turn;
+  if (!last.has_value() || last->kind != TurnKind::kGenerate) return nullptr;
+  TurnDelta whole;
+  TextDecoder decoder(tokenizer_, last->stop_sequence.empty() ? std::vector<std::string>{}
+                                                              : std::vector<std::string>{last->stop_sequence});
+  for (size_t i = 0; i < last->sampled.size() && !decoder.stopped(); ++i) {
+    const bool end = last->finish == FinishReason::kStop && i + 1 == last->sampled.size();
+    if (!end) whole.text += decoder.Append(last->sampled[i]);
+  }
+  if (!decoder.stopped()) whole.text += decoder.Finish();
+  whole.token_ids = last->sampled;
+  whole.finished = true;
+  whole.finish_reason = last->finish;
+  whole.stop_sequence = last->stop_sequence;
+  if (last->finish == FinishReason::kCancelled) whole.status = absl::CancelledError("the turn was cancelled");
+  if (last->finish == FinishReason::kDeadline) whole.status = absl::DeadlineExceededError("the deadline has passed");
+  const JournalPlace& place = journal.state().place;
+  whole.usage.prompt_tokens = last->prompt_tokens;
+  whole.usage.completion_tokens = static_cast<int64_t>(last->sampled.size());
+  whole.usage.session_tokens_seen = place.position;
+  whole.acknowledgement = {.turn = place.turns, .digest = place.digest, .durability = Durability::kJournal};
+  return std::make_shared<TurnLog>(last->turn_id, std::move(whole));
+}
+
+}  // namespace cascade

@@ -1,0 +1,34 @@
+#include "server/resume_reactor.h"
+
+#include <string>
+#include <utility>
+
+#include "server/wire.h"
+
+namespace cascade {
+
+absl::StatusOr<TurnSource> ResumeReactor::Parse(const grpc::ByteBuffer& request) {
+  v1::ResumeTurnRequest wire;
+  absl::Status status = CheckSmallRequest(request);
+  if (status.ok()) status = ParseWire(request, &wire);
+  if (status.ok()) status = CheckSessionId(wire.session_id());
+  if (!status.ok()) return status;
+  const absl::StatusOr<int64_t> from_seq = FromSeq(wire);
+  if (!from_seq.ok()) return from_seq.status();
+  TurnSource source;
+  source.waits = true;
+  source.outlives_call = true;
+  source.open = [this, id = std::move(*wire.mutable_session_id()), from_seq = *from_seq] {
+    return context().engine.ResumeTurn(id, from_seq);
+  };
+  return source;
+}
+
+bool ResumeReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
+  v1::GenerateResponse response;
+  const bool whole = NextPiece(delta, position, &response);
+  SerializeWire(response, message);
+  return whole;
+}
+
+}  // namespace cascade
