@@ -28,9 +28,15 @@ class QuickDirectory final : public Directory {
   std::atomic<bool> lost_sync = false;  // the next file's sync fails
   std::function<void(const std::string& from, const std::string& to)> before_link;
   std::function<void()> in_file_sync;
+  std::function<void(std::vector<std::string>& names)> after_list;
+  int refused_locks = 0;         // so many are first
   std::string* trace = nullptr;  // not null: gets a word for each change. One thread
 
-  absl::StatusOr<std::vector<std::string>> List() override { return real_->List(); }
+  absl::StatusOr<std::vector<std::string>> List() override {
+    absl::StatusOr<std::vector<std::string>> names = real_->List();
+    if (after_list && names.ok()) after_list(*names);
+    return names;
+  }
   absl::StatusOr<std::unique_ptr<ReadableFile>> OpenRead(const std::string& name) override {
     return real_->OpenRead(name);
   }
@@ -60,7 +66,10 @@ class QuickDirectory final : public Directory {
     return absl::OkStatus();
   }
   absl::StatusOr<bool> Exists(const std::string& name) override { return real_->Exists(name); }
-  absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& name) override { return real_->Lock(name); }
+  absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& name) override {
+    if (refused_locks > 0 && refused_locks-- > 0) return absl::UnavailableError("another holder has it");
+    return real_->Lock(name);
+  }
   absl::StatusOr<bool> IsLocked(const std::string& name) override {
     if (all_dead) return false;
     return real_->IsLocked(name);

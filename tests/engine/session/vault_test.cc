@@ -135,6 +135,29 @@ TEST_F(VaultTest, PutsInOrderWhatDeadServersLeft) {
   EXPECT_EQ(OpenVault()->leftovers(), 0);
 }
 
+// Servers that put the folder in order meet at its beginning: one looks into another one's new file for a moment.
+TEST_F(VaultTest, OpensBesideOthersThatOpen) {
+  directory_->refused_locks = 3;
+  EXPECT_NE(OpenVault(), nullptr);
+  directory_->refused_locks = 1'000'000;
+  EXPECT_TRUE(absl::IsUnavailable(Vault::Open(*directory_, options_, source_).status()));
+}
+
+// A listing is no snapshot: it may have a new server's later files without the first one.
+TEST_F(VaultTest, LooksTwiceForLivingServers) {
+  auto first = OpenVault();
+  const std::string temporary = TemporaryFileName(first->context().owner, 1000);
+  WriteText(temporary);
+  QuickDirectory directory(path_);
+  int listings = 0;
+  directory.after_list = [&](std::vector<std::string>& names) {
+    if (++listings == 1) std::erase(names, OwnName(*first));
+  };
+  auto second = OpenVault(directory);
+  EXPECT_EQ(second->leftovers(), 0);
+  EXPECT_THAT(Names(".tmp"), ElementsAre(temporary));
+}
+
 // A crash at every place within a removal: what has begun is completed, of that session alone.
 TEST_F(VaultTest, CompletesARemoval) {
   auto vault = OpenVault();
@@ -229,7 +252,13 @@ TEST_F(VaultTest, DoesNotFindWhatIsNotThere) {
   EXPECT_TRUE(vault->Remove(key).ok());
   EXPECT_TRUE(absl::IsNotFound(vault->Load(FoundSession{.session = key, .files = {}, .label = {}}).status()));
   TestSession session = Create(*vault);
+  Run(session, 1);
+  Load(*vault, session);
+  ASSERT_TRUE(session.journal->Claim().ok());
   const SessionFiles files = session.journal->files();
+  // While it is being removed, what is left of it is no session.
+  std::filesystem::rename(path_ / SegmentName(session.model.key, 0), path_ / RemovalName(session.model.key));
+  EXPECT_TRUE(absl::IsNotFound(vault->Load(session.model.key).status()));
   EXPECT_TRUE(session.journal->Remove().ok());
   EXPECT_TRUE(session.journal->Remove().ok());
   EXPECT_TRUE(
