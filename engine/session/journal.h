@@ -7,9 +7,8 @@
 //  - a file whose write or fsync failed is given up, and the next segment begins at what is durable;
 //  - a torn tail is left behind in the same way;
 //  - a session has one owner: who makes segment n + 1 (its name appears wholly or not at all, and only once) owns it,
-//  and
-//    whoever wrote segment n finds that name before it acknowledges a turn, and stops. Records that such a former owner
-//    still writes lie behind the place where the new one began;
+//    and whoever wrote segment n finds that name before it acknowledges a turn, and stops. Records that such a former
+//    owner still writes lie behind the place where the new one began;
 //  - a fork shares the segments so far with the session that it came from, by further names of the same files.
 // Images are files `ID.POSITION.image`, made beside, synced and renamed. None is taken that does not fit the journal's
 // tokens.

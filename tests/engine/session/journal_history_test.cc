@@ -12,9 +12,7 @@ namespace {
 
 using test::CacheOf;
 using test::Commit;
-using test::Describe;
 using test::ExpectRestores;
-using test::RewindTo;
 using test::SessionModel;
 
 constexpr int kMinOperations = 600;

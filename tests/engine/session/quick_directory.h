@@ -27,6 +27,7 @@ class QuickDirectory final : public Directory {
   bool full = false;                    // nothing that takes space works
   std::atomic<bool> lost_sync = false;  // the next file's sync fails
   std::function<void(const std::string& from, const std::string& to)> before_link;
+  std::function<absl::Status(const std::string& name)> before_open;  // for reading; an error is returned
   std::function<void()> in_file_sync;
   std::function<void(std::vector<std::string>& names)> after_list;
   int refused_locks = 0;         // so many are first
@@ -38,6 +39,9 @@ class QuickDirectory final : public Directory {
     return names;
   }
   absl::StatusOr<std::unique_ptr<ReadableFile>> OpenRead(const std::string& name) override {
+    if (const auto hook = before_open) {
+      if (absl::Status status = hook(name); !status.ok()) return status;
+    }
     return real_->OpenRead(name);
   }
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& name) override {

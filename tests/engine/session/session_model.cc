@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/token_digest.h"
@@ -32,7 +33,7 @@ std::string Describe(const JournalState& state) {
     const LastTurn& turn = *state.last_turn;
     absl::StrAppend(&text, " last '", turn.turn_id, "' ", static_cast<int>(turn.kind), " ", turn.position, " ",
                     turn.prompt_tokens, " [", absl::StrJoin(turn.sampled, " "), "] ", static_cast<int>(turn.finish),
-                    " '", turn.stop_sequence, "'");
+                    " '", absl::CHexEscape(turn.stop_sequence), "'");
   }
   return text;
 }

@@ -8,7 +8,6 @@ namespace {
 
 using test::CacheOf;
 using test::Commit;
-using test::kCacheBytes;
 using test::QuickDirectory;
 using test::SessionModel;
 using ::testing::ElementsAre;
@@ -113,7 +112,7 @@ TEST_F(VaultTest, PutsInOrderWhatDeadServersLeft) {
   EXPECT_THAT(Names(".image"), SizeIs(2));
   EXPECT_TRUE(std::filesystem::exists(path_ / SegmentName(living_fork, 0)));
   Expect(session);
-  EXPECT_TRUE(absl::IsNotFound(second->Load(fork).status()));
+  EXPECT_TRUE(absl::IsNotFound(vault->Load(living_fork).status()));
 
   second.reset();
   session.journal.reset();

@@ -168,4 +168,27 @@ class VaultTest : public ::testing::Test {
   std::mt19937_64 random_{1};
 };
 
+// With a server in the folder.
+class OneVaultTest : public VaultTest {
+ protected:
+  OneVaultTest() : vault_(OpenVault()) {}
+
+  // As it is after a restart.
+  void Reload(TestSession& session) {
+    session.journal.reset();
+    vault_.reset();
+    vault_ = OpenVault();
+    Load(*vault_, session);
+    ASSERT_TRUE(session.journal->Claim().ok());
+  }
+  Journal::Restored MustRestore(TestSession& session, int64_t end) {
+    auto restored = session.journal->Restore(end, end, cache_);
+    EXPECT_TRUE(restored.ok()) << restored.status();
+    return restored.ok() ? *std::move(restored) : Journal::Restored();
+  }
+
+  std::unique_ptr<Vault> vault_;
+  std::vector<std::byte> cache_ = std::vector<std::byte>(kCacheBytes);
+};
+
 }  // namespace cascade::test
