@@ -74,7 +74,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SessionExport> ExportSession(const std::string& id, bool with_history) override {
     if (options_.vault == nullptr) return NoVault();
     if (absl::Status status = Ready(id); !status.ok()) return status;
-    return Export(Transfer(), id, with_history);
+    return WithoutLostDevice(Export(Transfer(), id, with_history));
   }
   absl::StatusOr<std::unique_ptr<SessionImport>> ImportSession() override {
     if (options_.vault == nullptr) return NoVault();
@@ -113,11 +113,15 @@ class EngineImpl final : public Engine {
     return [this](std::function<void()> work) { return loop_.queue().RunBetweenSteps(std::move(work)); };
   }
   // What work between steps has found: a device that is lost ends all that runs, too.
+  absl::Status WithoutLostDevice(absl::Status found) {
+    if (!IsLostDevice(found)) return found;
+    loop_.ReportLostDevice(found);
+    return absl::UnavailableError(absl::StrCat("the device has failed: ", found.message()));
+  }
   template <class T>
   absl::StatusOr<T> WithoutLostDevice(absl::StatusOr<T> found) {
-    if (!absl::IsDataLoss(found.status())) return found;
-    loop_.ReportLostDevice(found.status());
-    return absl::UnavailableError(absl::StrCat("the device has failed: ", found.status().message()));
+    if (found.ok()) return found;
+    return WithoutLostDevice(found.status());
   }
   absl::Status Admission() const {
     if (loop_.device_lost()) return absl::UnavailableError("the device has failed");
@@ -214,15 +218,11 @@ absl::Status EngineImpl::DeleteSession(const std::string& id) {
 
 absl::StatusOr<SessionInfo> EngineImpl::ParkSession(const std::string& id, ParkTarget target) {
   if (absl::Status status = Read(id); !status.ok()) return status;
-  absl::StatusOr<AcquiredSession> acquired = sessions_.Acquire(id, std::nullopt, [] {});
+  absl::StatusOr<AcquiredSession> acquired = sessions_.AcquireStill(id, std::nullopt);
   if (!acquired.ok()) return acquired.status();
-  if (acquired->lease.Place().moving) return absl::AbortedError("the session is busy: its cache is being moved");
-  absl::Status status = mover_.Park(sessions_.BeginMove(acquired->lease), target);
+  const absl::Status status = WithoutLostDevice(mover_.Park(sessions_.BeginMove(acquired->lease), target));
   acquired->lease.Release();
-  if (absl::Status lost = WithoutLostDevice(absl::StatusOr<int>(status.ok() ? absl::StatusOr<int>(0) : status)).status();
-      !lost.ok()) {
-    return lost;
-  }
+  if (!status.ok()) return status;
   return sessions_.Get(id);
 }
 

@@ -83,7 +83,7 @@ class EngineLoop {
   void BringIn(std::unique_ptr<Turn> turn);
   void OnBroughtIn(int64_t id, BroughtIn result);
   void StartTurn(std::unique_ptr<Turn> turn);
-  std::shared_ptr<kernels::HostMemory> KeepStart(const Turn& turn, kernels::SlotPart part);
+  std::shared_ptr<kernels::HostMemory> KeepStart(int slot, kernels::SlotPart part);
   void Step();
   // False: there was nothing to launch, or it failed.
   bool LaunchStep();
@@ -108,7 +108,7 @@ class EngineLoop {
   void TakeBack(Running& running);
   void Commit(std::unique_ptr<Turn> turn, TurnDelta last);
   // On the commit queue's thread, or the mover's.
-  void Committed(Turn& turn, TurnDelta last, absl::Status status);
+  void Committed(Turn& turn, TurnDelta last, Durability reached, absl::Status status);
   void Acknowledge(Turn& turn, TurnDelta last, Durability reached);
   void Deliver(Turn& turn, TurnDelta last);
   void ForgetEnded();

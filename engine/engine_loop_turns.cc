@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine_loop.h"
-#include "kernels/base/check.h"
 
 namespace cascade {
 
@@ -94,7 +93,7 @@ void EngineLoop::BringIn(std::unique_ptr<Turn> turn) {
   const int slot = turn->cache().slot;
   coming_in_.emplace(id, std::move(turn));
   mover_->BringIn(std::move(session), slot, [this, id](BroughtIn result) {
-    queue_.Post([this, id, result = std::move(result)] { OnBroughtIn(id, result); });
+    queue_.Post([this, id, result = std::move(result)]() mutable { OnBroughtIn(id, std::move(result)); });
   });
 }
 
@@ -102,7 +101,7 @@ void EngineLoop::OnBroughtIn(int64_t id, BroughtIn result) {
   const auto found = coming_in_.find(id);
   std::unique_ptr<Turn> turn = std::move(found->second);
   coming_in_.erase(found);
-  if (result.device_lost) LoseDevice(result.status);
+  if (IsLostDevice(result.status)) LoseDevice(result.status);
   if (!result.status.ok() || device_lost_.load()) {
     turn->cache().slot = -1;
     const absl::Status status = device_lost_.load() ? absl::UnavailableError("the device has failed") : result.status;
@@ -118,7 +117,7 @@ void EngineLoop::OnBroughtIn(int64_t id, BroughtIn result) {
   StartTurn(std::move(turn));
 }
 
-std::shared_ptr<kernels::HostMemory> EngineLoop::KeepStart(const Turn& turn, kernels::SlotPart part) {
+std::shared_ptr<kernels::HostMemory> EngineLoop::KeepStart(int slot, kernels::SlotPart part) {
   std::shared_ptr<kernels::HostMemory> memory;
   if (part == kernels::SlotPart::kScores) {
     memory = mover_->TryScores();
@@ -126,7 +125,7 @@ std::shared_ptr<kernels::HostMemory> EngineLoop::KeepStart(const Turn& turn, ker
     memory = *std::move(fresh);
   }
   if (memory == nullptr) return nullptr;
-  return model_.ReadSlot(turn.slot(), part, memory->bytes())->Wait().ok() ? memory : nullptr;
+  return model_.ReadSlot(slot, part, memory->bytes())->Wait().ok() ? memory : nullptr;
 }
 
 void EngineLoop::StartTurn(std::unique_ptr<Turn> turn) {
@@ -141,7 +140,7 @@ void EngineLoop::StartTurn(std::unique_ptr<Turn> turn) {
     running.start_closed = plan.strides_closed();
     const bool wanted = options_.rewind_turns > 0 || turn->on_cancel() == OnCancel::kRollback;
     if (wanted && plan.tokens_seen() > 0 && !turn->replaying()) {
-      running.start = KeepStart(*turn, running.start_part);
+      running.start = KeepStart(turn->cache().slot, running.start_part);
       if (running.start == nullptr && whole) {
         Refuse(std::move(turn), absl::ResourceExhaustedError("no memory to keep the session as it is (on_cancel)"));
         return;
@@ -230,46 +229,43 @@ void EngineLoop::TakeBack(Running& running) {
 
 void EngineLoop::Commit(std::unique_ptr<Turn> turn, TurnDelta last) {
   committing_.fetch_add(1);
-  const int64_t now = ToUnixMs(clock_.WallNow());
-  TurnRecord record = turn->Record(last.finish_reason, last.stop_sequence, now);
-  std::shared_ptr<Journal> journal = turn->lease().journal();
+  TurnRecord record = turn->Record(last.finish_reason, last.stop_sequence, ToUnixMs(clock_.WallNow()));
   std::shared_ptr<Turn> shared = std::move(turn);
+  const std::shared_ptr<Journal> journal = shared->lease().journal();
   commits_.Commit(journal, std::move(record), [this, shared, last = std::move(last)](absl::Status status) mutable {
-    if (status.ok() && shared->durability() == Durability::kImage && shared->cache().plan.tokens_seen() > 0) {
-      // Its image first; without one, it is as durable as any other.
-      mover_->WriteSlotImage(shared->lease().journal(), shared->cache(),
-                             [this, shared, last = std::move(last)](absl::Status image) mutable {
-                               Acknowledge(*shared, std::move(last),
-                                           image.ok() ? Durability::kImage : Durability::kJournal);
-                               committing_.fetch_sub(1);
-                               queue_.Wake();
-                             });
+    const bool image = shared->durability() == Durability::kImage && shared->cache().plan.tokens_seen() > 0;
+    if (!status.ok() || !image) {
+      Committed(*shared, std::move(last), Durability::kJournal, std::move(status));
       return;
     }
-    Committed(*shared, std::move(last), std::move(status));
-    committing_.fetch_sub(1);
-    queue_.Wake();
+    // Its image first; without one, it is as durable as any other.
+    mover_->WriteSlotImage(shared->lease().journal(), shared->cache(),
+                           [this, shared, last = std::move(last)](absl::Status written) mutable {
+                             Committed(*shared, std::move(last),
+                                       written.ok() ? Durability::kImage : Durability::kJournal, absl::OkStatus());
+                           });
   });
 }
 
-void EngineLoop::Committed(Turn& turn, TurnDelta last, absl::Status status) {
+void EngineLoop::Committed(Turn& turn, TurnDelta last, Durability reached, absl::Status status) {
   if (status.ok()) {
-    const int64_t tokens_seen = turn.cache().plan.tokens_seen();
-    const int64_t image = turn.lease().journal()->ImageBefore(tokens_seen).value_or(0);
+    const bool due = mover_->ImageIsDue(*turn.lease().journal(), turn.cache().plan.tokens_seen());
     const std::string id = turn.lease().id();
-    Acknowledge(turn, std::move(last), Durability::kJournal);
-    if (tokens_seen - image >= mover_->image_interval()) mover_->RefreshImage(id);
-    return;
+    Acknowledge(turn, std::move(last), reached);
+    if (due) mover_->RefreshImage(id);
+  } else {
+    // Not acknowledged, so the session stays where its journal is.
+    last.finish_reason = FinishReason::kError;
+    last.status = absl::Status(
+        absl::IsResourceExhausted(status) || absl::IsAborted(status) ? status.code() : absl::StatusCode::kInternal,
+        absl::StrCat("the turn could not be saved, and the session is as before: ", status.message()));
+    last.usage.session_tokens_seen = turn.start_position();
+    turn.lease().Begin(nullptr);
+    turn.lease().Drop(FinishReason::kError);
+    Deliver(turn, std::move(last));
   }
-  // Not acknowledged, so the session stays where its journal is.
-  last.finish_reason = FinishReason::kError;
-  last.status = absl::Status(
-      absl::IsResourceExhausted(status) || absl::IsAborted(status) ? status.code() : absl::StatusCode::kInternal,
-      absl::StrCat("the turn could not be saved, and the session is as before: ", status.message()));
-  last.usage.session_tokens_seen = turn.start_position();
-  turn.lease().Begin(nullptr);
-  turn.lease().Drop(FinishReason::kError);
-  Deliver(turn, std::move(last));
+  committing_.fetch_sub(1);
+  queue_.Wake();
 }
 
 void EngineLoop::Acknowledge(Turn& turn, TurnDelta last, Durability reached) {
@@ -285,7 +281,7 @@ void EngineLoop::Acknowledge(Turn& turn, TurnDelta last, Durability reached) {
 void EngineLoop::Deliver(Turn& turn, TurnDelta last) {
   auto& counter = last.finish_reason == FinishReason::kError ? metrics_.turns_failed : metrics_.turns_finished;
   counter.fetch_add(1, std::memory_order_relaxed);
-  if (mover_ != nullptr) mover_->SomethingChanged();
+  mover_->SomethingChanged();
   turn.Push(std::move(last));
   queue_.Done(1);
 }

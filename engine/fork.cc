@@ -15,10 +15,8 @@ absl::Status CopyCache(const Session& origin, Session& fork, SessionLease& lease
   if (slot.has_value()) {
     lease.TakeSlot(*slot);
     absl::Status status;
-    if (!between_steps([&] { status = model.CopySlot(origin.cache.slot, *slot); })) {
-      status = absl::UnavailableError("the server is stopping");
-    }
-    return status;
+    const bool ran = between_steps([&] { status = model.CopySlot(origin.cache.slot, *slot); });
+    return ran ? OfDevice(status) : ServerStopping();
   }
   if (origin.journal != nullptr) {
     fork.home = SessionHome::kDisk;
@@ -42,10 +40,8 @@ absl::StatusOr<SessionInfo> Fork(const EngineOptions& options, const std::string
                                  std::optional<int64_t> expected_position, SessionStore& sessions, Model& model,
                                  const BetweenSteps& between_steps) {
   if (absl::Status status = ValidateLabel(label); !status.ok()) return status;
-  // Nothing to cancel: it ends by itself.
-  absl::StatusOr<AcquiredSession> acquired = sessions.Acquire(id, expected_position, [] {});
+  absl::StatusOr<AcquiredSession> acquired = sessions.AcquireStill(id, expected_position);
   if (!acquired.ok()) return acquired.status();
-  if (acquired->lease.Place().moving) return absl::AbortedError("the session is busy: its cache is being moved");
   const Session origin = acquired->lease.Snapshot();
   absl::StatusOr<AcquiredSession> made = sessions.CreateBusy(label, origin.durability);
   if (!made.ok()) return made.status();
@@ -62,7 +58,6 @@ absl::StatusOr<SessionInfo> Fork(const EngineOptions& options, const std::string
   fork.cache = origin.cache;
   fork.digest = origin.digest;
   fork.replay = origin.replay;
-  fork.image_tokens = origin.image_tokens;
   fork.reply_end = origin.reply_end;
   if (status.ok()) status = CopyCache(origin, fork, made->lease, sessions, model, between_steps);
   if (!status.ok()) {

@@ -30,7 +30,7 @@ absl::Status Complete(const char* field, int count, std::vector<int>& indices) {
 absl::Status ReadTokens(const EngineOptions& options, const SessionCache& cache, Model& model, HeadView& view) {
   if (cache.plan.tokens_seen() > 0) {  // else the slot has not been cleared yet
     const auto contents = model.ReadHead(cache.slot, view.layer, view.kv_head);
-    if (!contents.ok()) return contents.status();
+    if (!contents.ok()) return OfDevice(contents.status());
     view.tokens = HeldTokens(options.geometry, cache.plan, *contents);
   }
   if (cache.pending.has_value()) {
@@ -49,12 +49,10 @@ absl::StatusOr<std::vector<HeadView>> Inspect(const EngineOptions& options, cons
                                               int64_t* position) {
   if (absl::Status status = Complete("layers", options.num_layers, layers); !status.ok()) return status;
   if (absl::Status status = Complete("kv_heads", options.num_kv_heads, kv_heads); !status.ok()) return status;
-  // Nothing to cancel: it ends by itself.
-  const absl::StatusOr<AcquiredSession> session = sessions.Acquire(id, std::nullopt, [] {});
+  const absl::StatusOr<AcquiredSession> session = sessions.AcquireStill(id, std::nullopt);
   if (!session.ok()) return session.status();
   SessionCache cache = session->cache;
   const SessionPlace place = session->lease.Place();
-  if (place.moving) return absl::AbortedError("the session is busy: its cache is being moved");
   if (cache.plan.tokens_seen() > 0 && place.home != SessionHome::kSlot) {
     return absl::FailedPreconditionError("the session is parked; a turn brings it back, and then it can be inspected");
   }
@@ -72,7 +70,7 @@ absl::StatusOr<std::vector<HeadView>> Inspect(const EngineOptions& options, cons
         status = ReadTokens(options, cache, model, views[i]);
       }
     });
-    if (!ran) return absl::UnavailableError("the server is stopping");
+    if (!ran) return ServerStopping();
   }
   if (!status.ok()) return status;
   if (position != nullptr) *position = session->cache.position();

@@ -47,11 +47,9 @@ absl::StatusOr<SessionInfo> Rewind(const EngineOptions& options, const RewindReq
                                    SessionStore& sessions, CommitQueue& commits, Model& model,
                                    const BetweenSteps& between_steps) {
   if (absl::Status status = CheckRequest(request); !status.ok()) return status;
-  // Nothing to cancel: it ends by itself.
-  absl::StatusOr<AcquiredSession> acquired = sessions.Acquire(request.session_id, request.expected_position, [] {});
+  absl::StatusOr<AcquiredSession> acquired = sessions.AcquireStill(request.session_id, request.expected_position);
   if (!acquired.ok()) return acquired.status();
   SessionLease& lease = acquired->lease;
-  if (lease.Place().moving) return absl::AbortedError("the session is busy: its cache is being moved");
   Session session = lease.Snapshot();
   const int64_t turn = request.to_turn.value_or(session.turns - request.take_back.value_or(1));
   if (turn < 0 || turn > session.turns) {
@@ -85,10 +83,9 @@ absl::StatusOr<SessionInfo> Rewind(const EngineOptions& options, const RewindReq
   }
   absl::Status status;
   if (in_slot) {
-    std::unique_ptr<kernels::SlotCopy> copy;
-    const bool ran = between_steps(
-        [&] { copy = model.WriteSlot(session.cache.slot, kernels::SlotPart::kScores, start->scores->bytes()); });
-    status = ran ? copy->Wait() : absl::UnavailableError("the server is stopping");
+    status = CopyBetweenSteps(between_steps, [&] {
+      return model.WriteSlot(session.cache.slot, kernels::SlotPart::kScores, start->scores->bytes());
+    });
   }
   session.home = fed == 0 ? SessionHome::kNone : in_slot && status.ok() ? SessionHome::kSlot : SessionHome::kDisk;
   if (session.home == SessionHome::kDisk && session.journal == nullptr) {
@@ -99,7 +96,6 @@ absl::StatusOr<SessionInfo> Rewind(const EngineOptions& options, const RewindReq
   session.digest = start->digest;
   session.host.reset();
   session.replay.clear();
-  session.image_tokens = std::min(session.image_tokens, fed);
   session.reply_end = start->reply_end;
   session.last_finish = start->last_finish;
   session.turns = start->turns;
@@ -107,7 +103,7 @@ absl::StatusOr<SessionInfo> Rewind(const EngineOptions& options, const RewindReq
   while (!session.turn_starts.empty() && session.turn_starts.back().turns >= start->turns)
     session.turn_starts.pop_back();
   const SessionInfo info = lease.Become(session);
-  if (absl::IsDataLoss(status)) return status;
+  if (IsLostDevice(status)) return status;
   return info;
 }
 

@@ -17,10 +17,7 @@ using ::testing::HasSubstr;
 class EngineDurabilityTest : public ::testing::TestWithParam<int> {
  protected:
   EngineDurabilityTest() {
-    options_.geometry.num_sinks = 2;
-    options_.geometry.sub_cache_tokens = {32, 32};
-    options_.geometry.stride = 16;
-    options_.geometry.selection_group = 4;
+    options_.geometry = SmallGeometry();
     options_.num_slots = 3;
     options_.max_num_sessions = 100;
     options_.max_num_seqs = 2;
@@ -65,17 +62,7 @@ class EngineDurabilityTest : public ::testing::TestWithParam<int> {
   TurnDelta Finish(TurnRequest request) {
     auto stream = engine_->Submit(std::move(request));
     EXPECT_TRUE(stream.ok()) << stream.status();
-    return stream.ok() ? Collect(**stream) : TurnDelta();
-  }
-  static TurnDelta Collect(TokenStream& stream) {
-    TurnDelta all = stream.Pop();
-    while (!all.finished) {
-      TurnDelta delta = stream.Pop();
-      delta.text = all.text + delta.text;
-      delta.token_ids.insert(delta.token_ids.begin(), all.token_ids.begin(), all.token_ids.end());
-      all = std::move(delta);
-    }
-    return all;
+    return stream.ok() ? CollectTurn(**stream) : TurnDelta();
   }
   std::string NewSession(std::optional<Durability> durability = std::nullopt) {
     const auto made = engine_->CreateSession("x", durability);
@@ -199,7 +186,7 @@ TEST_P(EngineDurabilityTest, TheRestOfATurn) {
     for (size_t from = 0; from <= whole.token_ids.size(); ++from) {
       auto stream = engine_->ResumeTurn(id, static_cast<int64_t>(from));
       ASSERT_TRUE(stream.ok()) << stream.status();
-      const TurnDelta rest = Collect(**stream);
+      const TurnDelta rest = CollectTurn(**stream);
       EXPECT_EQ(rest.token_ids, std::vector<int32_t>(whole.token_ids.begin() + static_cast<ptrdiff_t>(from),
                                                      whole.token_ids.end()));
       EXPECT_TRUE(rest.finished);
@@ -221,7 +208,7 @@ TEST_P(EngineDurabilityTest, ARunningTurnIsFollowedAndLeftAlone) {
   ASSERT_TRUE(follower.ok()) << follower.status();
   (*follower)->Cancel();
   model_->ReleaseAll();
-  const TurnDelta whole = Collect(**stream), followed = Collect(**follower);
+  const TurnDelta whole = CollectTurn(**stream), followed = CollectTurn(**follower);
   EXPECT_TRUE(whole.status.ok());
   EXPECT_EQ(followed.token_ids, whole.token_ids);
   EXPECT_EQ(followed.text, whole.text);
@@ -288,6 +275,15 @@ TEST_P(EngineDurabilityTest, ADamagedSessionIsSetAside) {
   Begin();
   EXPECT_EQ(engine_->GetSession(bad).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(engine_->Submit(TextTurn("x", 1, bad)).status().code(), absl::StatusCode::kDataLoss);
+  // Nor does anybody take it for a device that is lost.
+  int64_t position = 0;
+  EXPECT_EQ(engine_->InspectSession(bad, {}, {}, &position).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(engine_->ForkSession(bad, "", std::nullopt).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(engine_->ParkSession(bad, ParkTarget::kAny).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(engine_->ExportSession(bad, false).status().code(), absl::StatusCode::kDataLoss);
+  RewindRequest rewind;
+  rewind.session_id = bad;
+  EXPECT_EQ(engine_->RewindSession(rewind).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(Finish(TextTurn("more", 2, good)).status.ok());
   EXPECT_TRUE(engine_->DeleteSession(bad).ok());
   EXPECT_EQ(engine_->GetSession(bad).status().code(), absl::StatusCode::kNotFound);
