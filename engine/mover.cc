@@ -11,7 +11,6 @@ namespace {
 // Two images are on their way at most: one is written while the next one is copied.
 constexpr int kStagingPlaces = 2;
 
-absl::Status Stopping() { return absl::UnavailableError("the server is stopping"); }
 absl::Status NoMemory() { return absl::ResourceExhaustedError("no host memory for a session's cache"); }
 
 }  // namespace
@@ -82,9 +81,7 @@ void Mover::BringIn(Session session, int slot, std::function<void(BroughtIn)> do
 }
 
 absl::Status Mover::CopyIn(int slot, std::span<const std::byte> cache) {
-  std::unique_ptr<kernels::SlotCopy> copy;
-  if (!between_steps_([&] { copy = model_.WriteSlot(slot, kernels::SlotPart::kAll, cache); })) return Stopping();
-  return copy->Wait();
+  return CopyBetweenSteps(between_steps_, [&] { return model_.WriteSlot(slot, kernels::SlotPart::kAll, cache); });
 }
 
 BroughtIn Mover::Bring(Session& session, int slot) {
@@ -93,7 +90,6 @@ BroughtIn Mover::Bring(Session& session, int slot) {
   if (session.home == SessionHome::kHost) {
     // Without memory it is one that has only ids.
     if (session.host != nullptr) result.status = CopyIn(slot, session.host->bytes());
-    result.device_lost = absl::IsDataLoss(result.status);
     result.tokens_seen = fed - static_cast<int64_t>(session.replay.size());
     result.digest = session.cache.digest;
     result.ids = std::move(session.replay);
@@ -116,7 +112,6 @@ BroughtIn Mover::Bring(Session& session, int slot) {
   result.digest = restored->digest;
   result.ids = std::move(restored->ids);
   if (result.tokens_seen > 0) result.status = CopyIn(slot, staging->bytes());
-  result.device_lost = absl::IsDataLoss(result.status);
   return result;
 }
 
@@ -132,56 +127,46 @@ bool Mover::MakeRoom() {
 }
 
 void Mover::MoveOneOut() {
-  std::optional<SessionMove> move = sessions_.BeginMove(SessionHome::kSlot, false);
   absl::Status status = absl::ResourceExhaustedError("no session can be parked");
-  if (move.has_value() && move->journal == nullptr) {
-    // Only host memory is left for it.
-    const absl::Status to_host = ParkToHost(*move, /*make_room=*/true);
-    if (!to_host.ok()) {
-      sessions_.EndMove(*move, move->home, move->host);
+  std::optional<SessionMove> move = sessions_.BeginMove(SessionHome::kSlot, /*with_journal=*/false);
+  if (move.has_value()) {
+    const bool to_host_alone = move->journal == nullptr;
+    status = Park(*std::move(move), ParkTarget::kAny);
+    if (!status.ok() && to_host_alone) {
       move = sessions_.BeginMove(SessionHome::kSlot, /*with_journal=*/true);
       if (move.has_value()) status = Park(*std::move(move), ParkTarget::kAny);
-    } else {
-      status = to_host;
     }
-  } else if (move.has_value()) {
-    status = Park(*std::move(move), ParkTarget::kAny);
   }
   if (!status.ok()) out_failed_.store(true);
   moving_out_.fetch_sub(1);
   wake_();
 }
 
+absl::Status Mover::CopyTo(std::span<std::byte> host, int slot) {
+  return CopyBetweenSteps(between_steps_, [&] { return model_.ReadSlot(slot, kernels::SlotPart::kAll, host); });
+}
+
 absl::StatusOr<std::shared_ptr<kernels::HostMemory>> Mover::CopyOut(int slot) {
   std::shared_ptr<kernels::HostMemory> memory = staging_.Take();
   if (memory == nullptr) return NoMemory();
-  std::unique_ptr<kernels::SlotCopy> copy;
-  if (!between_steps_([&] { copy = model_.ReadSlot(slot, kernels::SlotPart::kAll, memory->bytes()); })) {
-    return Stopping();
-  }
-  if (absl::Status status = copy->Wait(); !status.ok()) return status;
+  if (absl::Status status = CopyTo(memory->bytes(), slot); !status.ok()) return status;
   return memory;
 }
 
-absl::Status Mover::ParkToHost(SessionMove& move, bool make_room) {
+absl::Status Mover::ParkToHost(SessionMove& move) {
   CASCADE_CHECK(move.home == SessionHome::kSlot);
   std::shared_ptr<kernels::HostMemory> memory = host_.TryTake();
-  if (memory == nullptr && make_room) {
+  if (memory == nullptr) {
     std::optional<SessionMove> oldest = sessions_.BeginMove(SessionHome::kHost, /*with_journal=*/true);
     if (oldest.has_value()) {
-      const absl::Status status = ParkToDisk(*oldest);
-      const SessionHome home = status.ok() ? SessionHome::kDisk : oldest->home;
-      sessions_.EndMove(*oldest, home, status.ok() ? nullptr : oldest->host);
+      const bool gone = ParkToDisk(*oldest).ok();
+      sessions_.EndMove(*oldest, gone ? SessionHome::kDisk : oldest->home, gone ? nullptr : oldest->host);
       oldest.reset();
       memory = host_.TryTake();
     }
   }
   if (memory == nullptr) return absl::ResourceExhaustedError("no place in host memory is free");
-  std::unique_ptr<kernels::SlotCopy> copy;
-  if (!between_steps_([&] { copy = model_.ReadSlot(move.cache.slot, kernels::SlotPart::kAll, memory->bytes()); })) {
-    return Stopping();
-  }
-  if (absl::Status status = copy->Wait(); !status.ok()) return status;
+  if (absl::Status status = CopyTo(memory->bytes(), move.cache.slot); !status.ok()) return status;
   sessions_.EndMove(move, SessionHome::kHost, std::move(memory));
   metrics_.parks.fetch_add(1, std::memory_order_relaxed);
   return absl::OkStatus();
@@ -189,16 +174,14 @@ absl::Status Mover::ParkToHost(SessionMove& move, bool make_room) {
 
 absl::Status Mover::ParkToDisk(SessionMove& move) {
   const int64_t tokens_seen = move.cache.plan.tokens_seen();
-  if (move.image_tokens == tokens_seen) return absl::OkStatus();  // nothing has changed since
+  if (move.journal->ImageBefore(tokens_seen) == tokens_seen) return absl::OkStatus();  // nothing has changed since
   std::shared_ptr<kernels::HostMemory> memory = move.host;
   if (move.home == SessionHome::kSlot) {
     absl::StatusOr<std::shared_ptr<kernels::HostMemory>> copied = CopyOut(move.cache.slot);
     if (!copied.ok()) return copied.status();
     memory = *std::move(copied);
   }
-  const absl::Status status = WriteImageNow(*move.journal, tokens_seen, move.digest, memory->bytes());
-  if (status.ok()) sessions_.SetImage(move.session, tokens_seen);
-  return status;
+  return WriteImageNow(*move.journal, tokens_seen, move.digest, memory->bytes());
 }
 
 absl::Status Mover::Park(SessionMove move, ParkTarget target) {
@@ -215,7 +198,7 @@ absl::Status Mover::Park(SessionMove move, ParkTarget target) {
     status = absl::FailedPreconditionError("there is no host memory for parked sessions (--host-cache-bytes)");
   }
   if (status.ok() && target != ParkTarget::kDisk) {
-    status = ParkToHost(move, /*make_room=*/true);
+    status = ParkToHost(move);
     if (status.ok()) return status;
     // To disk instead, unless somebody wants just this.
     if (target == ParkTarget::kAny && move.journal != nullptr) status = absl::OkStatus();
@@ -245,6 +228,10 @@ absl::Status Mover::WriteImageNow(Journal& journal, int64_t tokens_seen, uint64_
   return status;
 }
 
+bool Mover::ImageIsDue(Journal& journal, int64_t tokens_seen) const {
+  return tokens_seen - journal.ImageBefore(tokens_seen).value_or(0) >= image_interval_;
+}
+
 std::chrono::nanoseconds Mover::TimePerImage() const {
   // Before the first one: a disk of 200 MB/s.
   const int64_t measured = image_ns_.load();
@@ -263,16 +250,14 @@ void Mover::RefreshImage(const std::string& id) {
     std::optional<SessionMove> move = sessions_.BeginMoveOf(id);
     if (!move.has_value()) return;
     const int64_t tokens_seen = move->cache.plan.tokens_seen();
-    const bool due =
-        move->home == SessionHome::kSlot && tokens_seen - std::max<int64_t>(0, move->image_tokens) >= image_interval_;
+    const bool due = move->home == SessionHome::kSlot && ImageIsDue(*move->journal, tokens_seen);
     absl::StatusOr<std::shared_ptr<kernels::HostMemory>> memory = absl::UnavailableError("not due");
     if (due) memory = CopyOut(move->cache.slot);
     // The session can go on; the file is written beside it.
     sessions_.EndMove(*move, move->home, move->host);
     wake_();
     if (!memory.ok()) return;
-    const absl::Status status = WriteImageNow(*move->journal, tokens_seen, move->digest, (*memory)->bytes());
-    if (status.ok()) sessions_.SetImage(move->session, tokens_seen);
+    WriteImageNow(*move->journal, tokens_seen, move->digest, (*memory)->bytes()).IgnoreError();
   });
 }
 

@@ -32,7 +32,6 @@ namespace cascade {
 // What a session's slot holds once it has been brought in, and what is missing.
 struct BroughtIn {
   absl::Status status;
-  bool device_lost = false;  // then `status` says how
   int64_t tokens_seen = 0;
   uint64_t digest = 0;
   std::vector<int32_t> ids;  // to be fed before the turn's own
@@ -66,6 +65,8 @@ class Mover {
 
   // Begins to write an image of an idle session, if its newest is too old. Returns at once.
   void RefreshImage(const std::string& id);
+  // Whether a cache that has seen so many tokens is too far ahead of the newest image.
+  bool ImageIsDue(Journal& journal, int64_t tokens_seen) const;
   // Tokens that may be fed without an image at most.
   int64_t image_interval() const { return image_interval_; }
 
@@ -98,7 +99,8 @@ class Mover {
 
   BroughtIn Bring(Session& session, int slot);
   absl::Status CopyIn(int slot, std::span<const std::byte> cache);
-  absl::Status ParkToHost(SessionMove& move, bool make_room);
+  absl::Status CopyTo(std::span<std::byte> host, int slot);
+  absl::Status ParkToHost(SessionMove& move);  // ends the move when it is OK
   absl::Status ParkToDisk(SessionMove& move);
   absl::Status WriteImageNow(Journal& journal, int64_t tokens_seen, uint64_t digest, std::span<const std::byte> cache);
   void MoveOneOut();

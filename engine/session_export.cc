@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "engine/cache/cache_image.h"
@@ -52,10 +52,8 @@ absl::StatusOr<Source> ReadCache(const TransferContext& context, Session& sessio
 }  // namespace
 
 absl::StatusOr<SessionExport> Export(const TransferContext& context, const std::string& id, bool with_history) {
-  // Nothing to cancel: it ends by itself.
-  absl::StatusOr<AcquiredSession> acquired = context.sessions.Acquire(id, std::nullopt, [] {});
+  absl::StatusOr<AcquiredSession> acquired = context.sessions.AcquireStill(id, std::nullopt);
   if (!acquired.ok()) return acquired.status();
-  if (acquired->lease.Place().moving) return absl::AbortedError("the session is busy: its cache is being moved");
   Session session = acquired->lease.Snapshot();
   if (with_history && session.journal == nullptr && session.cache.position() > 0) {
     return absl::FailedPreconditionError("with_history: the session has no journal, so its ids are not kept");
@@ -63,7 +61,7 @@ absl::StatusOr<SessionExport> Export(const TransferContext& context, const std::
   absl::StatusOr<Source> source = ReadCache(context, session);
   if (!source.ok()) return source.status();
 
-  JournalState state = ToJournalState(session);
+  const JournalState state = ToJournalState(session);
   TurnRecord rest;
   rest.kind = TurnKind::kScore;  // nobody can ask for it again
   rest.position = source->tokens_seen;
@@ -86,20 +84,13 @@ absl::StatusOr<SessionExport> Export(const TransferContext& context, const std::
   rest.reply_end = state.place.reply_end;
   rest.ended_ms = state.last_used_ms;
 
-  SegmentHeader header;
-  header.session = session.key;
-  header.model = context.vault.context().model;
-  header.label = state.label;
-  header.durability = state.durability;
-  header.created_ms = state.created_ms;
-  header.position = rest.position;
-  header.turns = state.place.turns - (rest.ids.empty() ? 0 : 1);
-  if (header.turns < 0) header.turns = 0;
-  header.digest = digest;
-  header.last_id = rest.position > 0 ? 0 : -1;  // not known, and overwritten by the record
-  header.last_used_ms = state.last_used_ms;
-  header.reply_end = state.place.reply_end;
-  header.last_finish = state.place.last_finish;
+  // The session as it is before those ids, which count as a turn.
+  JournalState before = state;
+  before.place.position = rest.position;
+  before.place.turns = std::max<int64_t>(0, state.place.turns - (rest.ids.empty() ? 0 : 1));
+  before.place.digest = digest;
+  before.place.last_id = rest.position > 0 ? 0 : -1;  // not known, and overwritten by the record
+  const SegmentHeader header = HeaderOf(session.key, context.vault.context().model, before);
 
   Tag tag;
   std::vector<uint8_t> segment = EncodeHeader(header, context.vault.sealer(), &tag);
@@ -119,7 +110,7 @@ absl::StatusOr<SessionExport> Export(const TransferContext& context, const std::
   image.tokens_seen = source->tokens_seen;
   image.digest = source->digest;
   image.cache_bytes = source->cache->bytes().size();
-  const std::vector<uint8_t> sealed = SealImage(image, source->cache->bytes(), context.vault.sealer(), 2);
+  const std::vector<uint8_t> sealed = SealImage(image, source->cache->bytes(), context.vault.sealer(), kImageHashThreads);
   result.head.insert(result.head.end(), sealed.begin(), sealed.end());
   result.cache = std::move(source->cache);
   return result;

@@ -100,7 +100,7 @@ absl::Status Import::ParseImage(bool replay, Parsed& parsed) {
   const absl::StatusOr<SealedImage> image = OpenImage(bytes, total_ - at, vault.sealer());
   if (!image.ok()) return absl::IsDataLoss(image.status()) ? Damaged() : image.status();
   if (filled_ != cache_bytes_ || header->cache_bytes != cache_bytes_) return Damaged();
-  if (!CheckSections(*image, cache_->bytes(), 2).ok()) return Damaged();
+  if (!CheckSections(*image, cache_->bytes(), kImageHashThreads).ok()) return Damaged();
   const int64_t seen = header->tokens_seen - parsed.rest.position;
   if (seen < 0 || seen >= static_cast<int64_t>(parsed.rest.ids.size())) return Damaged();
   const uint64_t digest = ExtendTokenDigest(parsed.before.place.digest,
@@ -137,12 +137,7 @@ absl::StatusOr<Import::Parsed> Import::Parse(bool replay) {
   parsed.before.label = header->label;
   parsed.before.created_ms = header->created_ms;
   parsed.before.last_used_ms = header->last_used_ms;
-  parsed.before.place = {.position = header->position,
-                         .turns = header->turns,
-                         .digest = header->digest,
-                         .last_id = header->last_id,
-                         .reply_end = header->reply_end,
-                         .last_finish = header->last_finish};
+  parsed.before.place = PlaceOf(*header);
   if (has_image_) {
     if (absl::Status status = ParseImage(replay, parsed); !status.ok()) return status;
   } else if (total_ != kTransferHeadBytes + segment_bytes_ || header->position != 0) {

@@ -11,10 +11,9 @@ SessionReader::SessionReader(Vault* vault, const Tokenizer& tokenizer, SessionSt
   if (vault_ == nullptr || vault_->found().empty()) return;
   sessions_.AddFound(vault_->found());
   thread_ = std::thread([this] {
-    while (!stopping_.load()) {
-      const std::optional<std::string> id = sessions_.AnyUnread();
-      if (!id.has_value()) return;
-      ReadOne(*id);
+    for (const FoundSession& found : vault_->found()) {
+      if (stopping_.load()) return;
+      ReadOne(ToHex(found.session)).IgnoreError();  // who wants it is told
     }
   });
 }
@@ -24,20 +23,23 @@ SessionReader::~SessionReader() {
   if (thread_.joinable()) thread_.join();
 }
 
-void SessionReader::ReadOne(const std::string& id) {
+absl::Status SessionReader::ReadOne(const std::string& id) {
   const std::optional<FoundSession> found = sessions_.BeginReading(id);
-  if (!found.has_value()) return;
+  if (!found.has_value()) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<Journal>> journal = vault_->Load(*found);
   if (!journal.ok()) metrics_.sessions_damaged.fetch_add(1, std::memory_order_relaxed);
   std::shared_ptr<TurnLog> log = journal.ok() ? LogOf(**journal) : nullptr;
+  const absl::Status status = journal.status();
   sessions_.EndReading(id, std::move(journal), std::move(log));
+  return status;
 }
 
 absl::Status SessionReader::Read(const std::string& id) {
   if (vault_ == nullptr) return absl::OkStatus();
   if (sessions_.NeedsReading(id)) {
-    ReadOne(id);
-    return absl::OkStatus();
+    const absl::Status status = ReadOne(id);
+    // Otherwise the store says what there is to say of it.
+    return sessions_.NeedsReading(id) ? status : absl::OkStatus();
   }
   // Not one of ours: another server's that has ended?
   const std::optional<SessionKey> key = SessionKeyFromHex(id);

@@ -29,7 +29,7 @@ class SessionReader {
   bool NeedsReading(const std::string& id) { return sessions_.NeedsReading(id); }
 
  private:
-  void ReadOne(const std::string& id);
+  absl::Status ReadOne(const std::string& id);
   std::shared_ptr<TurnLog> LogOf(const Journal& journal) const;
 
   Vault* const vault_;

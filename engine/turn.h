@@ -59,10 +59,8 @@ class Turn {
   Durability durability() const { return setup_.durability; }
   bool journaled() const { return setup_.journaled; }
   const std::shared_ptr<TurnLog>& log() const { return setup_.log; }
-  std::shared_ptr<TokenStream> shared_stream() const { return setup_.stream; }
   int64_t start_position() const { return start_position_; }
   int64_t turns_before() const { return setup_.turns; }
-  int slot() const { return setup_.cache.slot; }
   const SamplingParams& sampling() const { return setup_.sampling; }
   uint64_t seed() const { return setup_.seed; }
   // Why it must end before its time; kNone: it may go on.

@@ -168,10 +168,6 @@ std::string OneLine(std::string text) {
   return text;
 }
 
-absl::Status Bad(const std::string& flag, const std::string& what) {
-  return ExitError(ExitCode::kConfig, "--" + flag + ": " + what);
-}
-
 // Inside, 0 (sinks: -1) stands for "not given"; a flag that says so asks for what does not exist.
 absl::Status CheckGiven(const CLI::App& app, const ServerConfig& config) {
   const GeometryOptions& geometry = config.geometry;
@@ -188,10 +184,10 @@ absl::Status CheckGiven(const CLI::App& app, const ServerConfig& config) {
                {"cache-memory-bytes", config.cache_memory_bytes, 1}};
   for (const auto& [flag, value, low] : flags) {
     if (app.count(absl::StrCat("--", flag)) > 0 && value < low) {
-      return Bad(flag, absl::StrCat(value, " is less than ", low));
+      return FlagError(flag, absl::StrCat(value, " is less than ", low));
     }
   }
-  if (app.count("--data-dir") > 0 && config.data_dir.empty()) return Bad("data-dir", "is empty");
+  if (app.count("--data-dir") > 0 && config.data_dir.empty()) return FlagError("data-dir", "is empty");
   return absl::OkStatus();
 }
 

@@ -5,13 +5,9 @@
 namespace cascade {
 namespace {
 
-absl::Status Bad(const std::string& flag, const std::string& what) {
-  return ExitError(ExitCode::kConfig, "--" + flag + ": " + what);
-}
-
 absl::Status CheckRange(const std::string& flag, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  return Bad(flag, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
+  return FlagError(flag, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
 }
 
 }  // namespace
@@ -41,36 +37,37 @@ absl::Status ServerConfig::Validate() const {
     const absl::Status status = CheckRange(range.flag, range.value, range.low, range.high);
     if (!status.ok()) return status;
   }
-  if (model.empty()) return Bad("model", "is empty");
-  if (host.empty()) return Bad("host", "is empty");
+  if (model.empty()) return FlagError("model", "is empty");
+  if (host.empty()) return FlagError("host", "is empty");
   if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
-    return Bad("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
+    return FlagError("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
   }
   if (!(score_certificate_limit >= 0 && score_certificate_limit <= 1)) {
-    return Bad("score-certificate-limit", absl::StrCat(score_certificate_limit, " is not in [0, 1]"));
+    return FlagError("score-certificate-limit", absl::StrCat(score_certificate_limit, " is not in [0, 1]"));
   }
   if (score_certificate_limit_given && (score_kernel == "exact" || deterministic)) {
-    return Bad("score-certificate-limit",
-               "is for predicted scores, which --score-kernel exact and --deterministic have not");
+    return FlagError("score-certificate-limit",
+                     "is for predicted scores, which --score-kernel exact and --deterministic have not");
   }
   if (score_certificate_limit_given && geometry.score_reduction == "max") {
-    return Bad("score-certificate-limit", "is for predicted scores, which --score-reduction max has not");
+    return FlagError("score-certificate-limit", "is for predicted scores, which --score-reduction max has not");
   }
   if (score_kernel == "fast" && deterministic) {
-    return Bad("score-kernel", "fast rounds differently with how a prompt is cut; it contradicts --deterministic");
+    return FlagError("score-kernel",
+                     "fast rounds differently with how a prompt is cut; it contradicts --deterministic");
   }
   if (score_kernel == "fast" && geometry.score_reduction == "max") {
-    return Bad("score-kernel", "fast is for --score-reduction mean");
+    return FlagError("score-kernel", "fast is for --score-reduction mean");
   }
   if (!geometry.sub_cache_tokens.empty() && (geometry.cache_tokens != 0 || geometry.num_sub_caches != 0)) {
-    return Bad("sub-cache-tokens",
-               "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
-               "other");
+    return FlagError("sub-cache-tokens",
+                     "contradicts --cache-tokens and --sub-caches, which split equally; give one or the "
+                     "other");
   }
   if (data_dir.empty() && !durability.empty() && durability != "none") {
-    return Bad("durability", durability + " needs --data-dir");
+    return FlagError("durability", durability + " needs --data-dir");
   }
-  if (data_dir.empty() && !journal_retain.empty()) return Bad("journal-retain", "needs --data-dir");
+  if (data_dir.empty() && !journal_retain.empty()) return FlagError("journal-retain", "needs --data-dir");
   // With auto, flags that suit one of the devices may turn out to be right.
   const absl::Status cpu = ConfigureDevice(*this, Device::kCpu).status();
   const absl::Status cuda = ConfigureDevice(*this, Device::kCuda).status();

@@ -10,10 +10,6 @@ constexpr int kCpuSeqs = 16, kCpuBatchedTokens = 64;
 // A step that reads a prompt keeps the device's arithmetic busy, and others wait for it no longer than a moment.
 constexpr int kCudaSeqs = 64, kCudaBatchedTokens = 2048;
 
-absl::Status Bad(const std::string& flag, const std::string& what) {
-  return ExitError(ExitCode::kConfig, absl::StrCat("--", flag, ": ", what));
-}
-
 absl::Status SetCpuTypes(const ServerConfig& config, DeviceConfig& result) {
   result.dtype = config.dtype == "auto" ? "int16" : config.dtype;
   if (result.dtype == "int8") {
@@ -23,10 +19,10 @@ absl::Status SetCpuTypes(const ServerConfig& config, DeviceConfig& result) {
   } else if (result.dtype == "float32") {
     result.activations = kernels::Activations::kFloat32;
   } else {
-    return Bad("dtype", absl::StrCat(result.dtype, " is for CUDA; the CPU has int16 (auto), int8 and float32"));
+    return FlagError("dtype", absl::StrCat(result.dtype, " is for CUDA; the CPU has int16 (auto), int8 and float32"));
   }
   if (config.kv_cache_dtype == "bfloat16") {
-    return Bad("kv-cache-dtype", "bfloat16 is for CUDA; the CPU has float16 and float32");
+    return FlagError("kv-cache-dtype", "bfloat16 is for CUDA; the CPU has float16 and float32");
   }
   const bool wide =
       config.kv_cache_dtype == "float32" || (config.kv_cache_dtype == "auto" && result.dtype == "float32");
@@ -41,10 +37,10 @@ absl::Status SetCudaTypes(const ServerConfig& config, DeviceConfig& result) {
   } else if (result.dtype == "float16") {
     result.compute = kernels::DType::kF16;
   } else {
-    return Bad("dtype", absl::StrCat(result.dtype, " is for the CPU; CUDA has bfloat16 (auto) and float16"));
+    return FlagError("dtype", absl::StrCat(result.dtype, " is for the CPU; CUDA has bfloat16 (auto) and float16"));
   }
   if (config.kv_cache_dtype != "auto" && config.kv_cache_dtype != "bfloat16") {
-    return Bad("kv-cache-dtype", absl::StrCat(config.kv_cache_dtype, " is for the CPU; CUDA has bfloat16"));
+    return FlagError("kv-cache-dtype", absl::StrCat(config.kv_cache_dtype, " is for the CPU; CUDA has bfloat16"));
   }
   result.kv_type = kernels::DType::kBF16;
   return absl::OkStatus();
@@ -66,21 +62,22 @@ absl::StatusOr<DeviceConfig> ConfigureDevice(const ServerConfig& config, Device 
   }
   // With --device auto the same flags may serve machines with and without a device.
   if (config.device == "cpu" && config.gpu_memory_utilization_given) {
-    return Bad("gpu-memory-utilization", "is for CUDA; on the CPU --cache-memory-bytes bounds the caches");
+    return FlagError("gpu-memory-utilization", "is for CUDA; on the CPU --cache-memory-bytes bounds the caches");
   }
   if (config.device == "cpu" && config.score_certificate_limit_given) {
-    return Bad("score-certificate-limit", "is for CUDA; on the CPU scores are exact");
+    return FlagError("score-certificate-limit", "is for CUDA; on the CPU scores are exact");
   }
   if (!cuda && config.score_kernel == "fast") {
-    return Bad("score-kernel", "fast is for CUDA; on the CPU scores are exact");
+    return FlagError("score-kernel", "fast is for CUDA; on the CPU scores are exact");
   }
   const auto choose = [](int64_t given, int otherwise) { return given > 0 ? static_cast<int>(given) : otherwise; };
   result.max_num_seqs = choose(config.max_num_seqs, cuda ? kCudaSeqs : kCpuSeqs);
   result.max_num_batched_tokens = choose(config.max_num_batched_tokens,
                                          std::max(cuda ? kCudaBatchedTokens : kCpuBatchedTokens, result.max_num_seqs));
   if (result.max_num_batched_tokens < result.max_num_seqs) {
-    return Bad("max-num-batched-tokens", absl::StrCat(result.max_num_batched_tokens, " is less than --max-num-seqs (",
-                                                      result.max_num_seqs, "): a step could not serve every turn"));
+    return FlagError("max-num-batched-tokens",
+                     absl::StrCat(result.max_num_batched_tokens, " is less than --max-num-seqs (", result.max_num_seqs,
+                                  "): a step could not serve every turn"));
   }
   return result;
 }

@@ -15,6 +15,10 @@ absl::Status ExitError(ExitCode code, const std::string& message) {
   return status;
 }
 
+absl::Status FlagError(const std::string& flag, const std::string& what) {
+  return ExitError(ExitCode::kConfig, "--" + flag + ": " + what);
+}
+
 ExitCode ExitCodeOf(const absl::Status& status) {
   if (status.ok()) return ExitCode::kOk;
   const auto payload = status.GetPayload(kPayload);

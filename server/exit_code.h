@@ -20,6 +20,8 @@ enum class ExitCode : int {
 
 // An error that stops the start, with the exit code that it causes.
 absl::Status ExitError(ExitCode code, const std::string& message);
+// kConfig, about a flag: "--FLAG: WHAT".
+absl::Status FlagError(const std::string& flag, const std::string& what);
 // Of a status made by ExitError; kFault for any other error.
 ExitCode ExitCodeOf(const absl::Status& status);
 

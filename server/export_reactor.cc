@@ -22,28 +22,16 @@ void AppendOverlap(std::span<const Byte> part, size_t begin, size_t from, size_t
 
 }  // namespace
 
-void ExportReactor::Start(const grpc::ByteBuffer& request) {
-  absl::Status status = CheckSmallRequest(request);
-  if (status.ok()) {
-    status = context_.waiters.Post([this, request] {
-      const absl::Status fetched = Fetch(request);
-      if (!fetched.ok()) return Finish(ToGrpcStatus(fetched));
-      WriteNext();
-    });
-  }
-  if (!status.ok()) Finish(ToGrpcStatus(status));
-}
-
 absl::Status ExportReactor::Fetch(const grpc::ByteBuffer& bytes) {
   v1::ExportSessionRequest request;
   absl::Status status = ParseWire(bytes, &request);
   if (status.ok()) status = CheckSessionId(request.session_id());
   if (!status.ok()) return status;
   if (call_.IsCancelled()) return ClientGone();
-  absl::StatusOr<TransferQuota::Share> share = context_.transfers.Take();
+  absl::StatusOr<TransferQuota::Share> share = context().transfers.Take();
   if (!share.ok()) return share.status();
   share_ = *std::move(share);
-  absl::StatusOr<SessionExport> session = context_.engine.ExportSession(request.session_id(), request.with_history());
+  absl::StatusOr<SessionExport> session = context().engine.ExportSession(request.session_id(), request.with_history());
   if (!session.ok()) return session.status();
   export_ = *std::move(session);
   return absl::OkStatus();
@@ -61,16 +49,9 @@ void ExportReactor::WriteNext() {
     AppendOverlap(std::span<const std::byte>(export_.cache->bytes()), export_.head.size(), sent_, end, &data);
   }
   sent_ = end;
-  SerializeWire(response, &message_);
-  if (sent_ == total) return StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
-  StartWrite(&message_);
+  SerializeWire(response, &message());
+  if (sent_ == total) return StartWriteAndFinish(&message(), grpc::WriteOptions(), grpc::Status::OK);
+  StartWrite(&message());
 }
-
-void ExportReactor::OnWriteDone(bool ok) {
-  if (!ok) return Finish(ToGrpcStatus(ClientGone()));
-  WriteNext();
-}
-
-void ExportReactor::OnDone() { delete this; }
 
 }  // namespace cascade

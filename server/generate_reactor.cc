@@ -16,10 +16,7 @@ absl::StatusOr<TurnSource> GenerateReactor::Parse(const grpc::ByteBuffer& reques
 }
 
 bool GenerateReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
-  v1::GenerateResponse response;
-  const bool whole = NextPiece(delta, position, &response);
-  SerializeWire(response, message);
-  return whole;
+  return SerializePiece<v1::GenerateResponse>(delta, position, message);
 }
 
 }  // namespace cascade

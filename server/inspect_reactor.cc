@@ -3,22 +3,9 @@
 #include <utility>
 
 #include "server/convert.h"
-#include "server/grpc_status.h"
 #include "server/wire.h"
 
 namespace cascade {
-
-void InspectReactor::Start(const grpc::ByteBuffer& request) {
-  absl::Status status = CheckSmallRequest(request);
-  if (status.ok()) {
-    status = context_.waiters.Post([this, request] {
-      const absl::Status fetched = Fetch(request);
-      if (!fetched.ok()) return Finish(ToGrpcStatus(fetched));
-      WriteNext();
-    });
-  }
-  if (!status.ok()) Finish(ToGrpcStatus(status));
-}
 
 absl::Status InspectReactor::Fetch(const grpc::ByteBuffer& bytes) {
   v1::InspectSessionRequest request;
@@ -26,13 +13,13 @@ absl::Status InspectReactor::Fetch(const grpc::ByteBuffer& bytes) {
   if (!status.ok()) return status;
   status = CheckSessionId(request.session_id());
   if (!status.ok()) return status;
-  const EngineOptions& options = context_.engine.options();
+  const EngineOptions& options = context().engine.options();
   absl::StatusOr<std::vector<int>> layers = CheckIndices("layers", request.layers(), options.num_layers);
   if (!layers.ok()) return layers.status();
   absl::StatusOr<std::vector<int>> kv_heads = CheckIndices("kv_heads", request.kv_heads(), options.num_kv_heads);
   if (!kv_heads.ok()) return kv_heads.status();
   absl::StatusOr<std::vector<HeadView>> heads =
-      context_.engine.InspectSession(request.session_id(), *std::move(layers), *std::move(kv_heads), &position_);
+      context().engine.InspectSession(request.session_id(), *std::move(layers), *std::move(kv_heads), &position_);
   if (!heads.ok()) return heads.status();
   heads_ = *std::move(heads);
   return absl::OkStatus();
@@ -40,15 +27,8 @@ absl::Status InspectReactor::Fetch(const grpc::ByteBuffer& bytes) {
 
 void InspectReactor::WriteNext() {
   if (next_ == heads_.size()) return Finish(grpc::Status::OK);
-  SerializeWire(ToWire(heads_[next_++], position_), &message_);
-  StartWrite(&message_);
+  SerializeWire(ToWire(heads_[next_++], position_), &message());
+  StartWrite(&message());
 }
-
-void InspectReactor::OnWriteDone(bool ok) {
-  if (!ok) return Finish(ToGrpcStatus(ClientGone()));
-  WriteNext();
-}
-
-void InspectReactor::OnDone() { delete this; }
 
 }  // namespace cascade

@@ -25,10 +25,7 @@ absl::StatusOr<TurnSource> ResumeReactor::Parse(const grpc::ByteBuffer& request)
 }
 
 bool ResumeReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
-  v1::GenerateResponse response;
-  const bool whole = NextPiece(delta, position, &response);
-  SerializeWire(response, message);
-  return whole;
+  return SerializePiece<v1::GenerateResponse>(delta, position, message);
 }
 
 }  // namespace cascade

@@ -16,10 +16,7 @@ absl::StatusOr<TurnSource> ScoreReactor::Parse(const grpc::ByteBuffer& request) 
 }
 
 bool ScoreReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
-  v1::ScoreResponse response;
-  const bool whole = NextPiece(delta, position, &response);
-  SerializeWire(response, message);
-  return whole;
+  return SerializePiece<v1::ScoreResponse>(delta, position, message);
 }
 
 }  // namespace cascade

@@ -21,6 +21,7 @@
 #include "engine/turn_request.h"
 #include "server/convert.h"
 #include "server/service_context.h"
+#include "server/wire.h"
 
 namespace cascade {
 
@@ -78,6 +79,15 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   bool outlives_call_ CASCADE_GUARDED_BY(mutex_) = false;
   bool cancelled_ CASCADE_GUARDED_BY(mutex_) = false;
 };
+
+// NextMessage for one kind of response.
+template <class Response>
+bool SerializePiece(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {
+  Response response;
+  const bool whole = NextPiece(delta, position, &response);
+  SerializeWire(response, message);
+  return whole;
+}
 
 // The call's deadline on the steady clock; SteadyTime::max() when it has none.
 SteadyTime DeadlineOf(const grpc::CallbackServerContext& call);

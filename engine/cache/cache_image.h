@@ -20,6 +20,8 @@ namespace cascade {
 
 inline constexpr size_t kImageBlockBytes = 4096;
 inline constexpr size_t kImageSectionBytes = size_t{4} << 20;
+// Hashing takes as long as writing: two threads halve it.
+inline constexpr int kImageHashThreads = 2;
 inline constexpr size_t kMaxCacheBytes = size_t{1} << 48;
 
 struct ImageHeader {

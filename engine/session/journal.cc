@@ -12,24 +12,6 @@ namespace {
 
 absl::Status Taken() { return absl::AbortedError("another server has taken the session"); }
 
-SegmentHeader MakeHeader(const JournalContext& context, const SessionKey& session, const JournalState& state) {
-  SegmentHeader header;
-  header.session = session;
-  header.owner = context.owner;
-  header.model = context.model;
-  header.label = state.label;
-  header.durability = state.durability;
-  header.created_ms = state.created_ms;
-  header.position = state.place.position;
-  header.turns = state.place.turns;
-  header.digest = state.place.digest;
-  header.last_id = state.place.last_id;
-  header.reply_end = state.place.reply_end;
-  header.last_finish = state.place.last_finish;
-  header.last_used_ms = state.last_used_ms;
-  return header;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const JournalContext& context, const SessionKey& session,
@@ -113,7 +95,8 @@ std::string Journal::TemporaryName() const {
 
 absl::Status Journal::BeginSegment(const SessionKey& parent, const TurnRecord* first) {
   Abandon();
-  SegmentHeader header = MakeHeader(context_, session_, state_);
+  SegmentHeader header = HeaderOf(session_, context_.model, state_);
+  header.owner = context_.owner;
   header.parent = parent;
   header.previous = tag_;
   const std::optional<uint64_t> newest = Newest();

@@ -9,8 +9,6 @@
 namespace cascade {
 namespace {
 
-// Hashing takes as long as writing: two threads halve it.
-constexpr int kHashThreads = 2;
 constexpr size_t kNewestImages = 2;
 
 std::span<const uint8_t> Bytes(std::span<const std::byte> bytes) {
@@ -58,7 +56,7 @@ absl::Status Journal::WriteImage(int64_t tokens_seen, uint64_t digest, std::span
     header.generation = segments_.empty() ? 0 : segments_.back().sequence;
     removals = image_removals_;
   }
-  const std::vector<uint8_t> head = SealImage(header, cache, context_.sealer, kHashThreads);
+  const std::vector<uint8_t> head = SealImage(header, cache, context_.sealer, kImageHashThreads);
   if (absl::Status status = WriteFile(ImageName(session_, tokens_seen), head, Bytes(cache)); !status.ok()) {
     return status;
   }
@@ -92,7 +90,7 @@ absl::Status Journal::LoadImage(int64_t tokens_seen, uint64_t digest, std::span<
     return absl::DataLossError("the image is of other tokens");
   }
   if (absl::Status status = (*file)->Read(static_cast<int64_t>(head.size()), Bytes(cache)); !status.ok()) return status;
-  return CheckSections(*image, cache, kHashThreads);
+  return CheckSections(*image, cache, kImageHashThreads);
 }
 
 std::optional<int64_t> Journal::ImageBefore(int64_t tokens_seen) {

@@ -11,16 +11,6 @@ namespace {
 
 absl::Status Damaged(const char* what) { return absl::DataLossError(what); }
 
-// Where a segment says that its session stands.
-JournalPlace PlaceOf(const SegmentHeader& header) {
-  return {.position = header.position,
-          .turns = header.turns,
-          .digest = header.digest,
-          .last_id = header.last_id,
-          .reply_end = header.reply_end,
-          .last_finish = header.last_finish};
-}
-
 bool SameTokens(const JournalPlace& a, const JournalPlace& b) {
   return a.position == b.position && a.digest == b.digest && a.last_id == b.last_id;
 }

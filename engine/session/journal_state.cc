@@ -42,4 +42,30 @@ bool JournalState::Apply(const RewindRecord& record) {
   return true;
 }
 
+SegmentHeader HeaderOf(const SessionKey& session, const Digest& model, const JournalState& state) {
+  SegmentHeader header;
+  header.session = session;
+  header.model = model;
+  header.label = state.label;
+  header.durability = state.durability;
+  header.created_ms = state.created_ms;
+  header.position = state.place.position;
+  header.turns = state.place.turns;
+  header.digest = state.place.digest;
+  header.last_id = state.place.last_id;
+  header.reply_end = state.place.reply_end;
+  header.last_finish = state.place.last_finish;
+  header.last_used_ms = state.last_used_ms;
+  return header;
+}
+
+JournalPlace PlaceOf(const SegmentHeader& header) {
+  return {.position = header.position,
+          .turns = header.turns,
+          .digest = header.digest,
+          .last_id = header.last_id,
+          .reply_end = header.reply_end,
+          .last_finish = header.last_finish};
+}
+
 }  // namespace cascade

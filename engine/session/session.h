@@ -103,7 +103,6 @@ struct Session {
   SessionHome home = SessionHome::kNone;
   std::shared_ptr<kernels::HostMemory> host;  // kHost
   std::vector<int32_t> replay;                // kHost: ids that are fed already but not to what `host` holds (imports)
-  int64_t image_tokens = -1;                  // tokens that the newest image has seen; -1: there is none
   ReplyEnd reply_end = ReplyEnd::kNone;
   std::deque<TurnStart> turn_starts;   // of the newest turns, oldest first
   std::shared_ptr<TurnLog> last_turn;  // of the running or last Generate turn; may be null

@@ -14,8 +14,7 @@ SessionMove SessionStore::Move(const SessionPtr& session) {
           .cache = session->cache,
           .digest = session->cache.digest,
           .host = session->host,
-          .journal = session->journal,
-          .image_tokens = session->image_tokens};
+          .journal = session->journal};
 }
 
 std::optional<SessionMove> SessionStore::BeginMove(SessionHome home, bool with_journal) {
@@ -59,11 +58,6 @@ void SessionStore::EndMove(const SessionMove& move, SessionHome home, std::share
   changed_.NotifyAll();
 }
 
-void SessionStore::SetImage(const std::shared_ptr<Session>& session, int64_t image_tokens) {
-  MutexLock lock(mutex_);
-  session->image_tokens = image_tokens;
-}
-
 std::vector<std::string> SessionStore::Unparked() {
   MutexLock lock(mutex_);
   std::vector<std::string> ids;
@@ -101,14 +95,6 @@ bool SessionStore::Knows(const std::string& id) {
   return by_id_.count(id) > 0;
 }
 
-std::optional<std::string> SessionStore::AnyUnread() {
-  MutexLock lock(mutex_);
-  for (const auto& [generation, session] : by_generation_) {
-    if (session->found.has_value() && !session->reading) return session->id;
-  }
-  return std::nullopt;
-}
-
 std::optional<FoundSession> SessionStore::BeginReading(const std::string& id) {
   MutexLock lock(mutex_);
   while (true) {
@@ -130,11 +116,13 @@ void SessionStore::EndReading(const std::string& id, absl::StatusOr<std::unique_
   if (found == by_id_.end()) return;
   Session& session = *found->second;
   session.reading = false;
+  const absl::Status& status = journal.status();
+  // No descriptor was left, say: the next one who wants it reads it again.
+  const bool lasting = absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) || absl::IsNotFound(status);
+  if (!status.ok() && !lasting) return;
   session.found.reset();
-  if (!journal.ok()) {
-    session.damage = journal.status();
-    return;
-  }
+  session.damage = status;
+  if (!status.ok()) return;
   session.journal = *std::move(journal);
   SetFromJournal(geometry_, session.journal->state(), session);
   session.last_turn = std::move(last_turn);

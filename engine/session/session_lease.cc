@@ -130,7 +130,6 @@ SessionInfo SessionLease::Become(const Session& other) {
   session->home = other.home;
   session->host = other.host;
   session->replay = other.replay;
-  session->image_tokens = other.image_tokens;
   session->reply_end = other.reply_end;
   session->turn_starts = other.turn_starts;
   session->last_turn = other.last_turn;

@@ -117,9 +117,8 @@ absl::StatusOr<std::shared_ptr<Session>> SessionStore::Delete(const std::string&
   return session;
 }
 
-absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std::optional<int64_t> expected_position,
-                                                      std::function<void()> cancel) {
-  MutexLock lock(mutex_);
+absl::StatusOr<SessionStore::SessionPtr> SessionStore::FindIdle(const std::string& id,
+                                                                std::optional<int64_t> expected_position) {
   const SessionPtr session = Find(id);
   if (!session) return NotFound();
   if (!session->damage.ok()) return session->damage;
@@ -129,7 +128,25 @@ absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std
     return absl::FailedPreconditionError(
         absl::StrCat("expected_position is ", *expected_position, ", but the session's position is ", position));
   }
-  return Borrow(session, std::move(cancel));
+  return session;
+}
+
+absl::StatusOr<AcquiredSession> SessionStore::Acquire(const std::string& id, std::optional<int64_t> expected_position,
+                                                      std::function<void()> cancel) {
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionPtr> session = FindIdle(id, expected_position);
+  if (!session.ok()) return session.status();
+  return Borrow(*session, std::move(cancel));
+}
+
+absl::StatusOr<AcquiredSession> SessionStore::AcquireStill(const std::string& id,
+                                                           std::optional<int64_t> expected_position) {
+  MutexLock lock(mutex_);
+  const absl::StatusOr<SessionPtr> session = FindIdle(id, expected_position);
+  if (!session.ok()) return session.status();
+  AcquiredSession acquired = Borrow(*session, [] {});
+  while ((*session)->moving) changed_.Wait(mutex_);
+  return acquired;
 }
 
 std::shared_ptr<TurnLog> SessionStore::LastTurn(const std::string& id) {

@@ -46,7 +46,6 @@ struct SessionMove {
   uint64_t digest = 0;
   std::shared_ptr<kernels::HostMemory> host;
   std::shared_ptr<Journal> journal;
-  int64_t image_tokens = -1;
 };
 
 // Any thread. All arguments outlive the store, the store outlives its leases.
@@ -67,6 +66,9 @@ class SessionStore {
   // the session is deleted meanwhile.
   absl::StatusOr<AcquiredSession> Acquire(const std::string& id, std::optional<int64_t> expected_position,
                                           std::function<void()> cancel);
+  // For callers that are no turn, end by themselves and may wait: when a move is under way, for its end. Nothing moves the
+  // session's cache before the lease is given back.
+  absl::StatusOr<AcquiredSession> AcquireStill(const std::string& id, std::optional<int64_t> expected_position);
   std::shared_ptr<TurnLog> LastTurn(const std::string& id);  // null: there is no such turn or session
 
   // Slots of turns that are about to start; nullopt: none is free. One-shot turns leave those that sessions need which
@@ -82,11 +84,11 @@ class SessionStore {
   // The caller reads this one and says what came of it; others who want it wait. nullopt: it needs no reading (any
   // more).
   std::optional<FoundSession> BeginReading(const std::string& id);
+  // An error that may pass leaves the session unread.
   void EndReading(const std::string& id, absl::StatusOr<std::unique_ptr<Journal>> journal,
                   std::shared_ptr<TurnLog> last_turn);
   // Of a session that another process has left after this one began. False: it is there already.
   bool AddRead(std::unique_ptr<Journal> journal, std::shared_ptr<TurnLog> last_turn);
-  std::optional<std::string> AnyUnread();
 
   // Moves. Of those that are idle and in `home`, the one that was used longest ago; `with_journal`: only of those that
   // have one. nullopt: there is none.
@@ -96,8 +98,6 @@ class SessionStore {
   std::optional<SessionMove> BeginMoveOf(const std::string& id);
   // It is there now; its slot is free. `host`: kHost. kSlot: nothing came of it.
   void EndMove(const SessionMove& move, SessionHome home, std::shared_ptr<kernels::HostMemory> host);
-  // An image has been written.
-  void SetImage(const std::shared_ptr<Session>& session, int64_t image_tokens);
   // Ids of the sessions with a journal whose cache is in a slot or in host memory and whose image is older.
   std::vector<std::string> Unparked();
 
@@ -114,6 +114,9 @@ class SessionStore {
 
   absl::Status CheckRoom(Durability durability) CASCADE_REQUIRES(mutex_);
   void List(const SessionPtr& session) CASCADE_REQUIRES(mutex_);
+  // The session, when it may be acquired.
+  absl::StatusOr<SessionPtr> FindIdle(const std::string& id, std::optional<int64_t> expected_position)
+      CASCADE_REQUIRES(mutex_);
   AcquiredSession Borrow(const SessionPtr& session, std::function<void()> cancel) CASCADE_REQUIRES(mutex_);
   SessionPtr Find(const std::string& id) CASCADE_REQUIRES(mutex_);
   SessionMove Move(const SessionPtr& session) CASCADE_REQUIRES(mutex_);

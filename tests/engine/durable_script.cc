@@ -6,6 +6,7 @@
 
 #include "engine/base/token_digest.h"
 #include "gtest/gtest.h"
+#include "tests/support/collect_turn.h"
 
 namespace cascade {
 namespace {
@@ -70,16 +71,6 @@ class Script {
     request.sampling.seed = random_();
     return request;
   }
-  static TurnDelta Collect(TokenStream& stream) {
-    std::vector<int32_t> ids;
-    while (true) {
-      TurnDelta delta = stream.Pop();
-      ids.insert(ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-      if (!delta.finished) continue;
-      delta.token_ids = std::move(ids);
-      return delta;
-    }
-  }
   std::vector<int32_t> Expected(const Life& life, TurnRequest request) {
     if (*request.max_tokens == 0) return {};
     std::vector<int32_t> all = life.ids;
@@ -89,7 +80,7 @@ class Script {
     request.session_id.clear();
     auto stream = reference_.Submit(std::move(request));
     EXPECT_TRUE(stream.ok()) << stream.status();
-    return stream.ok() ? Collect(**stream).token_ids : std::vector<int32_t>();
+    return stream.ok() ? CollectTurn(**stream).token_ids : std::vector<int32_t>();
   }
 
   void Turn(Life& life) {
@@ -101,7 +92,7 @@ class Script {
     if (Draw(8) == 0) request.durability = Durability::kImage;
     auto stream = engine_->Submit(std::move(request));
     ASSERT_TRUE(stream.ok()) << stream.status();
-    const TurnDelta turn = Collect(**stream);
+    const TurnDelta turn = CollectTurn(**stream);
     ASSERT_TRUE(turn.status.ok()) << turn.status;
     ASSERT_EQ(turn.token_ids, expected);
     life.turns.push_back(life.ids.size());

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/byte_tokenizer.h"
+#include "tests/support/collect_turn.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_model.h"
 #include "tests/support/fake_random.h"
@@ -61,14 +62,20 @@ inline FakeModel::Script Endless() {
   };
 }
 
+inline CascadeGeometry SmallGeometry() {
+  CascadeGeometry geometry;
+  geometry.num_sinks = 2;
+  geometry.sub_cache_tokens = {32, 32};
+  geometry.stride = 16;
+  geometry.selection_group = 4;
+  return geometry;
+}
+
 // With as many steps in flight as the parameter says.
 class EngineTest : public ::testing::TestWithParam<int> {
  protected:
   EngineTest() {
-    options_.geometry.num_sinks = 2;
-    options_.geometry.sub_cache_tokens = {32, 32};
-    options_.geometry.stride = 16;
-    options_.geometry.selection_group = 4;
+    options_.geometry = SmallGeometry();
     options_.num_slots = 4;
     options_.cache_bytes_per_slot = 1234;
     options_.num_layers = 2;
@@ -106,17 +113,7 @@ class EngineTest : public ::testing::TestWithParam<int> {
     return stream.ok() ? *stream : nullptr;
   }
   // The whole turn as one delta.
-  static TurnDelta Collect(TokenStream& stream) {
-    TurnDelta all = stream.Pop();
-    while (!all.finished) {
-      TurnDelta delta = stream.Pop();
-      delta.text = all.text + delta.text;
-      delta.token_ids.insert(delta.token_ids.begin(), all.token_ids.begin(), all.token_ids.end());
-      delta.scores.insert(delta.scores.begin(), all.scores.begin(), all.scores.end());
-      all = std::move(delta);
-    }
-    return all;
-  }
+  static TurnDelta Collect(TokenStream& stream) { return CollectTurn(stream); }
   TurnDelta Finish(TurnRequest request) {
     const auto stream = MustSubmit(std::move(request));
     return stream == nullptr ? TurnDelta() : Collect(*stream);

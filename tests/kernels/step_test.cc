@@ -211,6 +211,37 @@ TEST_P(StepTest, ACopiedSlotIsTheOther) {
   ExpectSameHead(model.Read(0), model.Read(3));
 }
 
+// All of it gives the same slot again, in another place; and its scores of earlier the slot as it was then, for tokens that
+// no stride has closed on.
+TEST_P(StepTest, ASlotGoesToHostMemoryAndBack) {
+  const auto backend = Create();
+  SmallModel model(*backend, GetParam(), random_);
+  for (int step = 0; step < 9; ++step) model.Step({0, 1, 2, 3}, {step, 7, 8, 9}, {}, 4), model.Wait();
+  const auto host = [&](SlotPart part) { return *backend->AllocateHost(backend->SlotBytes(part)); };
+  const auto all = host(SlotPart::kAll), scores = host(SlotPart::kScores);
+  const int in_flight = std::min(2, backend->max_steps_in_flight());
+  for (int step = 0; step < in_flight; ++step) model.Step({0, 1}, {step, 3}, {}, 4);
+  ASSERT_TRUE(backend->ReadSlot(0, SlotPart::kAll, all->bytes())->Wait().ok());
+  ASSERT_TRUE(backend->ReadSlot(0, SlotPart::kScores, scores->bytes())->Wait().ok());
+  for (int step = 0; step < in_flight; ++step) model.Wait();
+  const HeadContents origin = model.Read(0), other = model.Read(1);
+  ASSERT_TRUE(backend->WriteSlot(3, SlotPart::kAll, all->bytes())->Wait().ok());
+  model.script(3) = model.script(0);
+  ExpectSameHead(model.Read(3), origin);
+  // They go on alike.
+  for (int step = 0; step < 6; ++step) model.Step({0, 3}, {step + 1, step + 1}, {}, 4), model.Wait();
+  ExpectSameHead(model.Read(3), model.Read(0));
+  ExpectSameHead(model.Read(1), other);
+  // Scores alone.
+  ASSERT_TRUE(backend->WriteSlot(2, SlotPart::kAll, all->bytes())->Wait().ok());
+  ASSERT_TRUE(backend->WriteSlot(2, SlotPart::kScores, std::vector<std::byte>(scores->bytes().size()))->Wait().ok());
+  for (const std::vector<float>& segment : model.Read(2).scores) {
+    for (const float score : segment) EXPECT_EQ(score, 0.0f);
+  }
+  ASSERT_TRUE(backend->WriteSlot(2, SlotPart::kScores, scores->bytes())->Wait().ok());
+  ExpectSameHead(model.Read(2), origin);
+}
+
 // A recording of more rows than a step has does nothing in the rest.
 TEST_P(StepTest, RecordingsMayHaveMoreRows) {
   const auto backend = Create(), other = Create();

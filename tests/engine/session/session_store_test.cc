@@ -129,6 +129,7 @@ TEST_F(SessionStoreTest, AMoveTakesAnIdleSessionOutOfItsSlot) {
   EXPECT_FALSE(store.BeginMoveOf(older).has_value());
   store.EndMove(*move, SessionHome::kHost, nullptr);
   EXPECT_FALSE(waiting->lease.Place().moving);
+  EXPECT_EQ(store.AcquireStill(older, std::nullopt).status().code(), absl::StatusCode::kAborted);  // with a turn
   EXPECT_EQ(waiting->lease.Place().home, SessionHome::kHost);
   EXPECT_EQ(store.slots_free(), 2);
   waiting->lease.Release();
@@ -143,6 +144,41 @@ TEST_F(SessionStoreTest, AMoveTakesAnIdleSessionOutOfItsSlot) {
     EXPECT_EQ(store.Get(older)->state, finished ? SessionState::kResident : SessionState::kParkedHost);
     EXPECT_EQ(store.slots_free(), finished ? 1 : 2);
   }
+}
+
+TEST_F(SessionStoreTest, CallersThatNeedASessionStillWaitForItsMove) {
+  SessionStore store = MakeStore(2);
+  const std::string id = MustCreate(store);
+  auto move = store.BeginMoveOf(id);
+  ASSERT_TRUE(move.has_value());
+  std::atomic<bool> acquired{false};
+  std::thread caller([&] {
+    const auto session = store.AcquireStill(id, std::nullopt);
+    EXPECT_TRUE(session.ok()) << session.status();
+    EXPECT_FALSE(session->lease.Place().moving);
+    acquired.store(true);
+  });
+  while (store.Get(id)->state != SessionState::kBusy) std::this_thread::yield();
+  EXPECT_FALSE(acquired.load());
+  store.EndMove(*move, SessionHome::kNone, nullptr);
+  caller.join();
+  EXPECT_TRUE(acquired.load());
+}
+
+TEST_F(SessionStoreTest, ASessionThatCouldNotBeReadIsReadAgainUnlessItIsDamaged) {
+  SessionStore store = MakeStore(3);
+  FoundSession found;
+  found.session[0] = 1;
+  const std::string id = ToHex(found.session);
+  store.AddFound({found});
+  ASSERT_TRUE(store.BeginReading(id).has_value());
+  store.EndReading(id, absl::ResourceExhaustedError("no descriptor"), nullptr);
+  EXPECT_TRUE(store.NeedsReading(id));
+  ASSERT_TRUE(store.BeginReading(id).has_value());
+  store.EndReading(id, absl::DataLossError("damaged"), nullptr);
+  EXPECT_FALSE(store.NeedsReading(id));
+  EXPECT_EQ(store.Get(id).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(store.Delete(id).ok());
 }
 
 TEST_F(SessionStoreTest, Labels) {
