@@ -68,8 +68,8 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SessionInfo> ParkSession(const std::string& id, ParkTarget target) override;
   absl::StatusOr<SessionInfo> RewindSession(const RewindRequest& request) override {
     if (absl::Status status = Ready(request.session_id); !status.ok()) return status;
-    return WithoutLostDevice(Rewind(options_, request, ToUnixMs(clock_.WallNow()), sessions_, *commits_, model_,
-                                    BetweenSteps()));
+    return WithoutLostDevice(
+        Rewind(options_, request, ToUnixMs(clock_.WallNow()), sessions_, *commits_, model_, BetweenSteps()));
   }
   absl::StatusOr<SessionExport> ExportSession(const std::string& id, bool with_history) override {
     if (options_.vault == nullptr) return NoVault();
@@ -141,7 +141,8 @@ class EngineImpl final : public Engine {
             .ttl = options.session_ttl};
   }
   static absl::Status NoVault() {
-    return absl::FailedPreconditionError("the server has no data folder (--data-dir), whose key seals exported sessions");
+    return absl::FailedPreconditionError(
+        "the server has no data folder (--data-dir), whose key seals exported sessions");
   }
   TransferContext Transfer() { return {options_, *options_.vault, model_, mover_, sessions_}; }
   // The session is read, if it is anywhere; what has expired is removed.
@@ -188,7 +189,8 @@ absl::StatusOr<SessionInfo> EngineImpl::CreateSession(const std::string& label, 
     absl::StatusOr<std::unique_ptr<Journal>> journal = options_.vault->Create(session.key, ToJournalState(session));
     if (!journal.ok()) {
       made->lease.Lose();
-      return absl::Status(journal.status().code(), absl::StrCat("the session could not be made: ", journal.status().message()));
+      return absl::Status(journal.status().code(),
+                          absl::StrCat("the session could not be made: ", journal.status().message()));
     }
     session.journal = *std::move(journal);
   }
@@ -247,8 +249,9 @@ DrainReport EngineImpl::Drain(SteadyTime deadline) {
     loop_.queue().WaitUntilDone(std::chrono::nanoseconds::max());
   }
   if (options_.vault == nullptr || loop_.device_lost()) return report;
-  const SteadyTime until = patience > std::chrono::hours(24 * 365) ? SteadyTime::max()
-                                                                   : std::chrono::steady_clock::now() + Until(deadline, clock_.Now());
+  const SteadyTime until = patience > std::chrono::hours(24 * 365)
+                               ? SteadyTime::max()
+                               : std::chrono::steady_clock::now() + Until(deadline, clock_.Now());
   std::tie(report.sessions_parked, report.sessions_left) = mover_.ParkAll(until);
   return report;
 }

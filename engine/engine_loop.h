@@ -1,8 +1,8 @@
 // The one thread that runs turns: admits, schedules, feeds, publishes.
 //
 // DESIGN. Each round: do the work that callers left (inspections, forks), drop what is cancelled or past its deadline,
-// waiting or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for one-shot
-// turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds).
+// waiting or running; start waiting turns in the order of their arrival while there are seats (max_num_seqs) and, for
+// one-shot turns, slots; then one step over all running turns (schedule/scheduler.h states the bounds).
 //
 // A step is launched and, when as many are in flight as the model takes, the oldest is collected. With one, that is the
 // step itself: a cancel or a deadline takes effect in the round after it, at most one step later. With two the device
@@ -15,9 +15,9 @@
 // engine has all its seats, and a turn that needs no step takes neither: only a caller can wake it. A turn's session is
 // given back before its last delta is pushed: who reads that can go on with the session at once.
 //
-// A turn whose session has no slot gets one before it starts; if the session's cache is elsewhere, the mover brings it in
-// meanwhile, and what it lacks is fed before the turn's own ids. A turn of a session with a journal is written there at
-// its end, by another thread, and acknowledged then; until that is done its session is busy.
+// A turn whose session has no slot gets one before it starts; if the session's cache is elsewhere, the mover brings it
+// in meanwhile, and what it lacks is fed before the turn's own ids. A turn of a session with a journal is written there
+// at its end, by another thread, and acknowledged then; until that is done its session is busy.
 //
 // An error ends the turns of its step and of those launched after it, which may build on it. When the device is lost
 // all turns end, waiting ones too, and no more are taken. A session with a journal is then what it was before the turn.
@@ -129,8 +129,8 @@ class EngineLoop {
   std::atomic<int> committing_{0};
 
   // The thread's own.
-  std::map<int64_t, Running> running_;                    // by their order of start
-  std::map<int64_t, std::unique_ptr<Turn>> coming_in_;    // their sessions are being brought in
+  std::map<int64_t, Running> running_;                  // by their order of start
+  std::map<int64_t, std::unique_ptr<Turn>> coming_in_;  // their sessions are being brought in
   int64_t next_turn_ = 0;
   std::deque<Batch> in_flight_;  // launched and not collected, oldest first; entries' turns are keys of running_
   ForwardResult result_;

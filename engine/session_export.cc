@@ -110,7 +110,8 @@ absl::StatusOr<SessionExport> Export(const TransferContext& context, const std::
   image.tokens_seen = source->tokens_seen;
   image.digest = source->digest;
   image.cache_bytes = source->cache->bytes().size();
-  const std::vector<uint8_t> sealed = SealImage(image, source->cache->bytes(), context.vault.sealer(), kImageHashThreads);
+  const std::vector<uint8_t> sealed =
+      SealImage(image, source->cache->bytes(), context.vault.sealer(), kImageHashThreads);
   result.head.insert(result.head.end(), sealed.begin(), sealed.end());
   result.cache = std::move(source->cache);
   return result;

@@ -29,20 +29,20 @@ class Turn {
 
     TurnKind kind = TurnKind::kGenerate;
     bool asks_for_reply = false;  // the prompt ends where a reply begins
-    SessionLease lease;  // not held: one-shot
-    SessionCache cache;  // the turn's own copy
+    SessionLease lease;           // not held: one-shot
+    SessionCache cache;           // the turn's own copy
     ReplyEnd reply_end = ReplyEnd::kNone;
     std::vector<int32_t> prompt;  // in [0, vocabulary)
     SamplingParams sampling;
     uint64_t seed = 0;
-    int64_t max_tokens = 0;         // kGenerate
-    int64_t turns = 0;              // of the session, before it
+    int64_t max_tokens = 0;  // kGenerate
+    int64_t turns = 0;       // of the session, before it
     std::string turn_id;
     OnCancel on_cancel = OnCancel::kKeep;
     Durability durability = Durability::kNone;  // that its acknowledgement waits for
     bool journaled = false;                     // its ids are wanted at the end
     std::shared_ptr<TurnLog> log;               // may be null
-    std::vector<std::string> stop;  // kGenerate
+    std::vector<std::string> stop;              // kGenerate
     SteadyTime deadline = SteadyTime::max();
     SteadyTime arrival;
     std::shared_ptr<TokenStream> stream;
@@ -129,17 +129,17 @@ class Turn {
   TextDecoder decoder_;
   const bool had_pending_;
   const int64_t start_position_;
-  const bool samples_;         // kGenerate with max_tokens > 0
-  std::vector<int32_t> added_;  // prompt and sampled ids, if they are wanted
+  const bool samples_;                        // kGenerate with max_tokens > 0
+  std::vector<int32_t> added_;                // prompt and sampled ids, if they are wanted
   std::optional<CascadePlan> replaced_plan_;  // of the session, while ids are replayed
   uint64_t replaced_digest_ = 0;
   std::vector<int32_t> feed_;  // what the session's last turn left pending and the prompt; then the id sampled last
   CascadePlan plan_ahead_;
   // In feed_: next_ <= launched_ <= feed_end_.
-  size_t next_ = 0;      // first that is not known to be fed
-  size_t launched_ = 0;  // first that is not launched
-  size_t feed_end_ = 0;  // all of feed_, or all but what stays pending
-  size_t replay_end_ = 0;  // those before it are replayed
+  size_t next_ = 0;                // first that is not known to be fed
+  size_t launched_ = 0;            // first that is not launched
+  size_t feed_end_ = 0;            // all of feed_, or all but what stays pending
+  size_t replay_end_ = 0;          // those before it are replayed
   bool unknown_launched_ = false;  // and after all of those the row of the id that they give
   bool stopped_feeding_ = false;
   bool paused_ = false;

@@ -48,8 +48,8 @@ struct JournalState {
   bool Apply(const RewindRecord& record);
 };
 
-// Between a state and the header of a segment that begins with it; the header's owner, parent, sequence and previous tag
-// are its file's own.
+// Between a state and the header of a segment that begins with it; the header's owner, parent, sequence and previous
+// tag are its file's own.
 SegmentHeader HeaderOf(const SessionKey& session, const Digest& model, const JournalState& state);
 JournalPlace PlaceOf(const SegmentHeader& header);
 

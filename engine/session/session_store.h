@@ -66,8 +66,8 @@ class SessionStore {
   // the session is deleted meanwhile.
   absl::StatusOr<AcquiredSession> Acquire(const std::string& id, std::optional<int64_t> expected_position,
                                           std::function<void()> cancel);
-  // For callers that are no turn, end by themselves and may wait: when a move is under way, for its end. Nothing moves the
-  // session's cache before the lease is given back.
+  // For callers that are no turn, end by themselves and may wait: when a move is under way, for its end. Nothing moves
+  // the session's cache before the lease is given back.
   absl::StatusOr<AcquiredSession> AcquireStill(const std::string& id, std::optional<int64_t> expected_position);
   std::shared_ptr<TurnLog> LastTurn(const std::string& id);  // null: there is no such turn or session
 

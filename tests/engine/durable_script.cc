@@ -84,7 +84,8 @@ class Script {
   }
 
   void Turn(Life& life) {
-    const std::vector<int32_t> prompt = Ids(life.ids.empty() ? 1 + Draw(options_.max_prompt) : Draw(options_.max_prompt));
+    const std::vector<int32_t> prompt =
+        Ids(life.ids.empty() ? 1 + Draw(options_.max_prompt) : Draw(options_.max_prompt));
     TurnRequest request = Request(prompt);
     const std::vector<int32_t> expected = Expected(life, request);
     request.session_id = life.id;

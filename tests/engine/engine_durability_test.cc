@@ -40,7 +40,8 @@ class EngineDurabilityTest : public ::testing::TestWithParam<int> {
   // Ends what ran, and begins anew on the same folder.
   std::unique_ptr<Engine> Start() {
     End();
-    vault_ = *Vault::Open(*directory_, {.cache_bytes = FakeModel(options_.geometry, 1, 1).SlotBytes(kernels::SlotPart::kAll)},
+    vault_ = *Vault::Open(*directory_,
+                          {.cache_bytes = FakeModel(options_.geometry, 1, 1).SlotBytes(kernels::SlotPart::kAll)},
                           RandomSource::System());
     model_ = MakeModel(GetParam());
     options_.vault = vault_.get();
@@ -92,7 +93,8 @@ TEST_P(EngineDurabilityTest, RandomLives) {
     script.vocabulary = ByteTokenizer::kVocabulary;
     script.host = seed % 2 == 0;
     options_.host_cache_bytes = script.host ? 3 << 20 : 0;
-    const DurableScriptCounts counts = RunDurableScript(script, [this] { return Start(); }, *reference);
+    const DurableScriptCounts counts = RunDurableScript(
+        script, [this] { return Start(); }, *reference);
     all.turns += counts.turns;
     all.parks += counts.parks;
     all.restarts += counts.restarts;
@@ -187,8 +189,8 @@ TEST_P(EngineDurabilityTest, TheRestOfATurn) {
       auto stream = engine_->ResumeTurn(id, static_cast<int64_t>(from));
       ASSERT_TRUE(stream.ok()) << stream.status();
       const TurnDelta rest = CollectTurn(**stream);
-      EXPECT_EQ(rest.token_ids, std::vector<int32_t>(whole.token_ids.begin() + static_cast<ptrdiff_t>(from),
-                                                     whole.token_ids.end()));
+      EXPECT_EQ(rest.token_ids,
+                std::vector<int32_t>(whole.token_ids.begin() + static_cast<ptrdiff_t>(from), whole.token_ids.end()));
       EXPECT_TRUE(rest.finished);
       EXPECT_EQ(rest.acknowledgement->digest, whole.acknowledgement->digest);
     }

@@ -211,8 +211,8 @@ TEST_P(StepTest, ACopiedSlotIsTheOther) {
   ExpectSameHead(model.Read(0), model.Read(3));
 }
 
-// All of it gives the same slot again, in another place; and its scores of earlier the slot as it was then, for tokens that
-// no stride has closed on.
+// All of it gives the same slot again, in another place; and its scores of earlier the slot as it was then, for tokens
+// that no stride has closed on.
 TEST_P(StepTest, ASlotGoesToHostMemoryAndBack) {
   const auto backend = Create();
   SmallModel model(*backend, GetParam(), random_);
