@@ -37,7 +37,7 @@ class EngineImpl final : public Engine {
                 .has_chat_template = chat_template != nullptr},
         commits_(std::make_unique<CommitQueue>()),
         sessions_(options_.geometry, Limits(options_, model), clock, random),
-        reader_(std::make_unique<SessionReader>(options_.vault, tokenizer, sessions_, metrics_)),
+        reader_(std::make_unique<SessionReader>(options_, tokenizer, sessions_, metrics_)),
         loop_(options_, model, tokenizer.vocabulary_size(), sessions_, *commits_, clock, metrics_),
         mover_(options_, model, sessions_, metrics_, BetweenSteps(), [this] { loop_.queue().Wake(); }) {
     loop_.Start(mover_);

@@ -33,24 +33,28 @@ namespace cascade {
 
 struct EngineOptions {
   CascadeGeometry geometry;
-  int num_slots = 1;                 // caches of turns that run and of sessions that were used last
-  int max_num_sessions = 1024;       // in slots, in host memory and on disk together; fewer where those have no room
-  size_t cache_bytes_per_slot = 0;   // reported, not used
-  int num_layers = 1;                // for inspection
+  int num_slots = 1;                // caches of turns that run and of sessions that were used last
+  int max_num_sessions = 1024;      // in slots, in host memory and on disk together; fewer where those have no room
+  size_t cache_bytes_per_slot = 0;  // reported, not used
+  int num_layers = 1;               // for inspection
   int num_kv_heads = 1;
   int max_num_seqs = 16;             // turns that run together
   int max_num_batched_tokens = 256;  // rows of a step
   int max_num_queued_requests = 256;
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
-  std::chrono::seconds session_ttl{0};  // 0: sessions do not expire
-  int64_t host_cache_bytes = 0;         // host memory for parked sessions
-  Vault* vault = nullptr;               // where sessions outlive the process; null: nowhere. Outlives the engine
+  std::chrono::seconds session_ttl{0};        // 0: sessions do not expire
+  int64_t host_cache_bytes = 0;               // host memory for parked sessions
+  Vault* vault = nullptr;                     // where sessions outlive the process; null: nowhere. Outlives the engine
   Durability durability = Durability::kNone;  // of sessions that do not ask; kNone without a vault
-  int rewind_turns = 4;                 // newest turns that can be taken back at constant cost
+  int rewind_turns = 4;                       // newest turns that can be taken back at constant cost
   // The device is lost (DATA_LOSS). Called once, on the engine thread, when no new turns come in and before those that
-  // there are end with UNAVAILABLE: whoever sees the last of them end knows why. May be null; must not wait for the engine.
+  // there are end with UNAVAILABLE: whoever sees the last of them end knows why. May be null; must not wait for the
+  // engine.
   std::function<void(absl::Status)> on_device_fault = nullptr;
+  // A session in the data folder cannot be read (DATA_LOSS); it is set aside, its files stay. `session`: the begin of
+  // its id, as of its files' names; all of it would let a reader of the log use the session. Any thread; may be null.
+  std::function<void(const std::string& session, const absl::Status& damage)> on_damaged_session = nullptr;
 };
 
 struct HeadView {
@@ -72,8 +76,8 @@ class SessionImport {
   virtual ~SessionImport() = default;
   // The next bytes of an export. RESOURCE_EXHAUSTED: no memory, or more bytes than any export has.
   virtual absl::Status Add(std::span<const uint8_t> bytes) = 0;
-  // After the last of them. DATA_LOSS: damaged, cut or sealed with another server's key; FAILED_PRECONDITION: of another
-  // model, or of another geometry and without `replay` and a history from the session's begin.
+  // After the last of them. DATA_LOSS: damaged, cut or sealed with another server's key; FAILED_PRECONDITION: of
+  // another model, or of another geometry and without `replay` and a history from the session's begin.
   virtual absl::StatusOr<SessionInfo> Finish(const std::string& label, std::optional<Durability> durability,
                                              bool replay) = 0;
 };
@@ -105,10 +109,9 @@ class Engine {
   // Cancels what runs and joins the loop.
   virtual ~Engine() = default;
 
-  // Sessions. NOT_FOUND for unknown and expired ids; DATA_LOSS for one whose files are damaged; UNAVAILABLE for one that
-  // another server has. Any thread. What says that it waits may read and write files, too.
-  // RESOURCE_EXHAUSTED when there is no room for another one. FAILED_PRECONDITION: a durability without a data folder.
-  // Waits.
+  // Sessions. NOT_FOUND for unknown and expired ids; DATA_LOSS for one whose files are damaged; UNAVAILABLE for one
+  // that another server has. Any thread. What says that it waits may read and write files, too. RESOURCE_EXHAUSTED when
+  // there is no room for another one. FAILED_PRECONDITION: a durability without a data folder. Waits.
   virtual absl::StatusOr<SessionInfo> CreateSession(const std::string& label, std::optional<Durability> durability) = 0;
   // Waits for a session's files when it is met for the first time after a start.
   virtual absl::StatusOr<SessionInfo> GetSession(const std::string& id) = 0;
@@ -126,7 +129,8 @@ class Engine {
   virtual absl::StatusOr<SessionExport> ExportSession(const std::string& id, bool with_history) = 0;
   virtual absl::StatusOr<std::unique_ptr<SessionImport>> ImportSession() = 0;
   // What the running or last Generate turn of a session has produced after its first `from_seq` tokens, and what it
-  // still will. Leaving it cancels nothing. NOT_FOUND: there is none. INVALID_ARGUMENT: from_seq is beyond its end. Waits.
+  // still will. Leaving it cancels nothing. NOT_FOUND: there is none. INVALID_ARGUMENT: from_seq is beyond its end.
+  // Waits.
   virtual absl::StatusOr<std::shared_ptr<TokenStream>> ResumeTurn(const std::string& id, int64_t from_seq) = 0;
   // A new session with the state that another one has now: continued alike, both go on alike. Its cost does not depend
   // on how much the session has seen. ABORTED while it is busy, FAILED_PRECONDITION with the true position,
@@ -135,10 +139,10 @@ class Engine {
                                                   std::optional<int64_t> expected_position) = 0;
   // Layers and heads in range; empty: all. ABORTED while the session is busy. Waits for the loop thread.
   virtual absl::StatusOr<std::vector<HeadView>> InspectSession(const std::string& id, std::vector<int> layers,
-                                                              std::vector<int> kv_heads, int64_t* position) = 0;
+                                                               std::vector<int> kv_heads, int64_t* position) = 0;
 
-  // Queues a turn. Validates everything first (ValidateTurn) and tokenises on the calling thread. Errors: see the proto.
-  // Waits only if SubmitWaits.
+  // Queues a turn. Validates everything first (ValidateTurn) and tokenises on the calling thread. Errors: see the
+  // proto. Waits only if SubmitWaits.
   virtual absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) = 0;
   // Whether Submit for this session has to read its files first.
   virtual bool SubmitWaits(const std::string& session_id) = 0;

@@ -5,9 +5,15 @@
 #include "engine/text/text_decoder.h"
 
 namespace cascade {
+namespace {
 
-SessionReader::SessionReader(Vault* vault, const Tokenizer& tokenizer, SessionStore& sessions, Metrics& metrics)
-    : vault_(vault), tokenizer_(tokenizer), sessions_(sessions), metrics_(metrics) {
+constexpr size_t kIdPartInLogs = 8;
+
+}  // namespace
+
+SessionReader::SessionReader(const EngineOptions& options, const Tokenizer& tokenizer, SessionStore& sessions,
+                             Metrics& metrics)
+    : options_(options), vault_(options.vault), tokenizer_(tokenizer), sessions_(sessions), metrics_(metrics) {
   if (vault_ == nullptr || vault_->found().empty()) return;
   sessions_.AddFound(vault_->found());
   thread_ = std::thread([this] {
@@ -27,7 +33,10 @@ absl::Status SessionReader::ReadOne(const std::string& id) {
   const std::optional<FoundSession> found = sessions_.BeginReading(id);
   if (!found.has_value()) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<Journal>> journal = vault_->Load(*found);
-  if (!journal.ok()) metrics_.sessions_damaged.fetch_add(1, std::memory_order_relaxed);
+  if (absl::IsDataLoss(journal.status())) {
+    metrics_.sessions_damaged.fetch_add(1, std::memory_order_relaxed);
+    if (options_.on_damaged_session) options_.on_damaged_session(id.substr(0, kIdPartInLogs), journal.status());
+  }
   std::shared_ptr<TurnLog> log = journal.ok() ? LogOf(**journal) : nullptr;
   const absl::Status status = journal.status();
   sessions_.EndReading(id, std::move(journal), std::move(log));

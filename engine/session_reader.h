@@ -17,8 +17,8 @@ namespace cascade {
 // Any thread.
 class SessionReader {
  public:
-  // `vault` may be null: then there is nothing to read. All outlive it.
-  SessionReader(Vault* vault, const Tokenizer& tokenizer, SessionStore& sessions, Metrics& metrics);
+  // `options.vault` may be null: then there is nothing to read. All outlive it.
+  SessionReader(const EngineOptions& options, const Tokenizer& tokenizer, SessionStore& sessions, Metrics& metrics);
   ~SessionReader();
   SessionReader(const SessionReader&) = delete;
   SessionReader& operator=(const SessionReader&) = delete;
@@ -32,6 +32,7 @@ class SessionReader {
   absl::Status ReadOne(const std::string& id);
   std::shared_ptr<TurnLog> LogOf(const Journal& journal) const;
 
+  const EngineOptions& options_;
   Vault* const vault_;
   const Tokenizer& tokenizer_;
   SessionStore& sessions_;

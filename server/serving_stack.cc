@@ -162,6 +162,11 @@ void LogStack(const v1::ServerInfo& info, const EngineOptions& options) {
                info.max_num_sessions(), static_cast<double>(info.session_bytes()) / kMiB, info.max_num_seqs());
 }
 
+void LogDamage(const std::string& session, const absl::Status& damage) {
+  spdlog::error("session {}..: set aside, its files stay in the data folder: {}", session,
+                std::string(damage.message()));
+}
+
 void LogVault(const Vault& vault) {
   spdlog::info("sessions: {} found in the data folder", vault.found().size());
   if (vault.leftovers() > 0) spdlog::info("data folder: {} leftovers put in order", vault.leftovers());
@@ -223,6 +228,7 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
 
   EngineOptions options = ToEngineOptions(config, device->config, model_config, *geometry, *num_slots, slot_bytes);
   options.on_device_fault = std::move(on_device_fault);
+  options.on_damaged_session = LogDamage;
   if (stack->directory != nullptr) {
     auto vault = OpenVault(config, **source, shape, *geometry, *stack->model, *stack->directory);
     if (!vault.ok()) return vault.status();

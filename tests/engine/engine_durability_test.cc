@@ -1,6 +1,7 @@
 // Sessions with a journal, over the fake model: what outlives what.
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <set>
 
@@ -274,6 +275,12 @@ TEST_P(EngineDurabilityTest, ADamagedSessionIsSetAside) {
     std::fputc(0x5A ^ std::fgetc(file), file);
     std::fclose(file);
   }
+  std::atomic<int> told{0};
+  options_.on_damaged_session = [&](const std::string& session, const absl::Status& damage) {
+    EXPECT_EQ(session, bad.substr(0, 8));
+    EXPECT_EQ(damage.code(), absl::StatusCode::kDataLoss);
+    told.fetch_add(1);
+  };
   Begin();
   EXPECT_EQ(engine_->GetSession(bad).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(engine_->Submit(TextTurn("x", 1, bad)).status().code(), absl::StatusCode::kDataLoss);
@@ -287,6 +294,8 @@ TEST_P(EngineDurabilityTest, ADamagedSessionIsSetAside) {
   rewind.session_id = bad;
   EXPECT_EQ(engine_->RewindSession(rewind).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(Finish(TextTurn("more", 2, good)).status.ok());
+  EXPECT_EQ(told.load(), 1);
+  EXPECT_EQ(engine_->metrics().sessions_damaged.load(), 1);
   EXPECT_TRUE(engine_->DeleteSession(bad).ok());
   EXPECT_EQ(engine_->GetSession(bad).status().code(), absl::StatusCode::kNotFound);
 }
