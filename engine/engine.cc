@@ -91,6 +91,7 @@ class EngineImpl final : public Engine {
   }
 
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) override;
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> SubmitReplies(TurnRequest request, int n) override;
   bool SubmitWaits(const std::string& session_id) override {
     return options_.vault != nullptr && (reader_->NeedsReading(session_id) || !sessions_.Knows(session_id));
   }
@@ -326,6 +327,28 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
   auto turn = std::make_unique<Turn>(std::move(setup), tokenizer_);
   if (absl::Status status = loop_.queue().Push(turn); !status.ok()) return status;
   return stream;
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> EngineImpl::SubmitReplies(TurnRequest request, int n) {
+  if (n < 1 || n > kMaxReplies) {
+    return absl::InvalidArgumentError(absl::StrCat("n must be in [1, ", kMaxReplies, "], got ", n));
+  }
+  if (n > 1 && !request.session_id.empty()) {
+    return absl::InvalidArgumentError("n must be 1 with session_id: a session has one reply");
+  }
+  if (n > 1 && !request.sampling.seed.has_value()) request.sampling.seed = random_.Next64();
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < n; ++i) {
+    TurnRequest one = i + 1 < n ? request : std::move(request);
+    if (i > 0) *one.sampling.seed += static_cast<uint64_t>(i);
+    absl::StatusOr<std::shared_ptr<TokenStream>> stream = Submit(std::move(one));
+    if (!stream.ok()) {
+      for (const auto& begun : streams) begun->Cancel();
+      return stream.status();
+    }
+    streams.push_back(*std::move(stream));
+  }
+  return streams;
 }
 
 absl::Status CheckAtLeast(const char* name, int64_t value, int64_t least) {

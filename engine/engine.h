@@ -144,6 +144,10 @@ class Engine {
   // Queues a turn. Validates everything first (ValidateTurn) and tokenises on the calling thread. Errors: see the
   // proto. Waits only if SubmitWaits.
   virtual absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) = 0;
+  // `n` one-shot replies to one prompt; the i-th uses seed + i, of a seed that is drawn if none is given. All or none.
+  // INVALID_ARGUMENT for n outside [1, kMaxReplies], or above 1 with a session.
+  static constexpr int kMaxReplies = 16;
+  virtual absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> SubmitReplies(TurnRequest request, int n) = 0;
   // Whether Submit for this session has to read its files first.
   virtual bool SubmitWaits(const std::string& session_id) = 0;
 

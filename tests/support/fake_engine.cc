@@ -251,6 +251,16 @@ absl::StatusOr<std::vector<HeadView>> FakeEngine::InspectSession(const std::stri
   return views;
 }
 
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> FakeEngine::SubmitReplies(TurnRequest request, int n) {
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < n; ++i) {
+    auto stream = Submit(request);
+    if (!stream.ok()) return stream.status();
+    streams.push_back(*std::move(stream));
+  }
+  return streams;
+}
+
 absl::StatusOr<std::shared_ptr<TokenStream>> FakeEngine::Submit(TurnRequest request) {
   if (submit_waits_) Wait();
   MutexLock lock(mutex_);

@@ -67,6 +67,7 @@ class FakeEngine final : public Engine {
   absl::StatusOr<std::unique_ptr<SessionImport>> ImportSession() override;
   absl::StatusOr<std::shared_ptr<TokenStream>> ResumeTurn(const std::string& id, int64_t from_seq) override;
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) override;
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> SubmitReplies(TurnRequest request, int n) override;
   bool SubmitWaits(const std::string& session_id) override { return submit_waits_; }
   void StopAdmission() override;
   DrainReport Drain(SteadyTime deadline) override;
