@@ -29,6 +29,7 @@ class Script {
       SCOPED_TRACE(::testing::Message() << "seed " << options_.seed << ", operation " << i);
       Step();
     }
+    if (options_.restarts && !::testing::Test::HasFailure()) Restart();
     for (Life& life : lives_) {
       if (!::testing::Test::HasFailure()) Check(life);
     }
@@ -52,6 +53,7 @@ class Script {
 
   void Step() {
     Life& life = lives_[static_cast<size_t>(Draw(static_cast<int>(lives_.size())))];
+    if (options_.look && Draw(5) == 0) Look(life);
     const int kind = Draw(100);
     SCOPED_TRACE(::testing::Message() << "kind " << kind << ", session of " << life.ids.size() << " tokens");
     if (kind < 62) return Turn(life);
@@ -142,8 +144,15 @@ class Script {
     EXPECT_EQ(session->turns, static_cast<int64_t>(life.turns.size()));
   }
 
+  void Look(Life& life) {
+    options_.look(*engine_, life.id, life.ids);
+    ++counts_.looks;
+    CheckPosition(life);
+  }
+
   void Check(Life& life) {
     CheckPosition(life);
+    if (options_.look) Look(life);
     if (!::testing::Test::HasFailure()) Turn(life);
   }
 

@@ -6,80 +6,13 @@
 #include <set>
 
 #include "engine/base/token_digest.h"
-#include "engine/session/vault.h"
 #include "tests/engine/durable_script.h"
-#include "tests/engine/engine_test_util.h"
+#include "tests/engine/engine_durability_fixture.h"
 
 namespace cascade {
 namespace {
 
 using ::testing::HasSubstr;
-
-class EngineDurabilityTest : public ::testing::TestWithParam<int> {
- protected:
-  EngineDurabilityTest() {
-    options_.geometry = SmallGeometry();
-    options_.num_slots = 3;
-    options_.max_num_sessions = 100;
-    options_.max_num_seqs = 2;
-    options_.max_num_batched_tokens = 16;
-    options_.durability = Durability::kJournal;
-    std::string name = ::testing::TempDir() + "durability-XXXXXX";
-    folder_ = mkdtemp(name.data());
-    directory_ = *Directory::Open(folder_);
-  }
-  ~EngineDurabilityTest() override {
-    End();
-    directory_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
-  std::unique_ptr<FakeModel> MakeModel(int in_flight) const {
-    return std::make_unique<FakeModel>(options_.geometry, ByteTokenizer::kVocabulary, options_.max_num_batched_tokens,
-                                       nullptr, in_flight);
-  }
-  // Ends what ran, and begins anew on the same folder.
-  std::unique_ptr<Engine> Start() {
-    End();
-    vault_ = *Vault::Open(*directory_,
-                          {.cache_bytes = FakeModel(options_.geometry, 1, 1).SlotBytes(kernels::SlotPart::kAll)},
-                          RandomSource::System());
-    model_ = MakeModel(GetParam());
-    options_.vault = vault_.get();
-    auto engine = Engine::Create(options_, *model_, tokenizer_, nullptr, Clock::Real(), RandomSource::System());
-    EXPECT_TRUE(engine.ok()) << engine.status();
-    return *std::move(engine);
-  }
-  void End() {
-    engine_.reset();
-    if (model_ != nullptr) {
-      EXPECT_THAT(model_->violations(), ::testing::IsEmpty());
-    }
-    vault_.reset();
-  }
-  void Begin() {
-    engine_.reset();
-    engine_ = Start();
-  }
-  TurnDelta Finish(TurnRequest request) {
-    auto stream = engine_->Submit(std::move(request));
-    EXPECT_TRUE(stream.ok()) << stream.status();
-    return stream.ok() ? CollectTurn(**stream) : TurnDelta();
-  }
-  std::string NewSession(std::optional<Durability> durability = std::nullopt) {
-    const auto made = engine_->CreateSession("x", durability);
-    EXPECT_TRUE(made.ok()) << made.status();
-    return made.ok() ? made->id : "";
-  }
-
-  EngineOptions options_;
-  ByteTokenizer tokenizer_;
-  std::string folder_;
-  std::unique_ptr<Directory> directory_;
-  std::unique_ptr<Vault> vault_;
-  std::unique_ptr<FakeModel> model_;
-  std::unique_ptr<Engine> engine_;
-};
 
 TEST_P(EngineDurabilityTest, RandomLives) {
   EngineOptions plain = options_;
@@ -185,6 +118,7 @@ TEST_P(EngineDurabilityTest, TheRestOfATurn) {
   const std::string id = NewSession();
   EXPECT_EQ(engine_->ResumeTurn(id, 0).status().code(), absl::StatusCode::kNotFound);
   const TurnDelta whole = Finish(TextTurn("hello", 10, id));
+  std::vector<std::string> texts;
   for (const int restart : {0, 1}) {
     for (size_t from = 0; from <= whole.token_ids.size(); ++from) {
       auto stream = engine_->ResumeTurn(id, static_cast<int64_t>(from));
@@ -193,6 +127,8 @@ TEST_P(EngineDurabilityTest, TheRestOfATurn) {
       EXPECT_EQ(rest.token_ids,
                 std::vector<int32_t>(whole.token_ids.begin() + static_cast<ptrdiff_t>(from), whole.token_ids.end()));
       EXPECT_TRUE(rest.finished);
+      if (restart == 0) texts.push_back(rest.text);
+      EXPECT_EQ(rest.text, texts[from]);  // no more than is missing
       EXPECT_EQ(rest.acknowledgement->digest, whole.acknowledgement->digest);
     }
     EXPECT_EQ(engine_->ResumeTurn(id, 100).status().code(), absl::StatusCode::kInvalidArgument);

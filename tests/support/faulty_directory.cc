@@ -1,6 +1,7 @@
 #include "tests/support/faulty_directory.h"
 
 #include <atomic>
+#include <map>
 #include <optional>
 #include <random>
 #include <utility>
@@ -43,6 +44,12 @@ absl::Status StatusOf(Fault fault, Operation operation) {
   return operation == Operation::kRead ? absl::DataLossError(kText) : absl::InternalError(kText);
 }
 
+// A file that was written here, whatever its names are.
+struct Written {
+  std::atomic<bool> failed = false;
+  std::atomic<bool> linked = false;  // others may count on what was in it before it failed
+};
+
 }  // namespace
 
 class FaultyDirectory::Faults {
@@ -51,7 +58,7 @@ class FaultyDirectory::Faults {
 
   void Set(std::optional<Fault> fault, int64_t operation_number, bool from_then_on) {
     MutexLock lock(mutex_);
-    operations_ = 0;
+    operations_ = last_fault_ = 0;
     fault_ = fault;
     fires_at_ = operation_number;
     from_then_on_ = from_then_on;
@@ -63,6 +70,7 @@ class FaultyDirectory::Faults {
     ++operations_;
     if (!fault_ || operations_ < fires_at_ || !Suits(*fault_, operation)) return std::nullopt;
     ++fired_;
+    last_fault_ = operations_;
     return from_then_on_ ? fault_ : std::exchange(fault_, std::nullopt);
   }
   // The same, for who needs only the error.
@@ -86,6 +94,36 @@ class FaultyDirectory::Faults {
     return fired_;
   }
 
+  int64_t last_fault() const {
+    MutexLock lock(mutex_);
+    return last_fault_;
+  }
+
+  // What becomes of names.
+  std::shared_ptr<Written> Opened(const std::string& name, bool created) {
+    MutexLock lock(mutex_);
+    std::shared_ptr<Written>& file = names_[name];
+    if (created || file == nullptr) file = std::make_shared<Written>();
+    return file;
+  }
+  void CheckUse(const std::string& name, bool link) {
+    MutexLock lock(mutex_);
+    const auto found = names_.find(name);
+    if (found == names_.end()) return;
+    if (found->second->failed && !(link && found->second->linked)) ++uses_after_failure;
+  }
+  void Linked(const std::string& from, const std::string& to) {
+    MutexLock lock(mutex_);
+    const auto found = names_.find(from);
+    if (found == names_.end()) return;
+    found->second->linked = true;
+    names_.insert_or_assign(to, std::shared_ptr<Written>(found->second));
+  }
+  void Removed(const std::string& name) {
+    MutexLock lock(mutex_);
+    names_.erase(name);
+  }
+
   std::atomic<int> open_files = 0;
   std::atomic<int> held_locks = 0;
   std::atomic<int64_t> uses_after_failure = 0;
@@ -94,10 +132,12 @@ class FaultyDirectory::Faults {
   mutable Mutex mutex_;
   int64_t operations_ CASCADE_GUARDED_BY(mutex_) = 0;
   int64_t fired_ CASCADE_GUARDED_BY(mutex_) = 0;
+  int64_t last_fault_ CASCADE_GUARDED_BY(mutex_) = 0;
   std::optional<Fault> fault_ CASCADE_GUARDED_BY(mutex_);  // armed
   int64_t fires_at_ CASCADE_GUARDED_BY(mutex_) = 0;
   bool from_then_on_ CASCADE_GUARDED_BY(mutex_) = false;
   std::mt19937_64 random_ CASCADE_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<Written>> names_ CASCADE_GUARDED_BY(mutex_);
 };
 
 namespace {
@@ -118,8 +158,12 @@ class Counted {
 
 class FaultyWritableFile final : public WritableFile {
  public:
-  FaultyWritableFile(std::unique_ptr<WritableFile> real, FaultsPtr faults)
-      : faults_(std::move(faults)), counted_(faults_->open_files), real_(std::move(real)), size_(real_->size()) {}
+  FaultyWritableFile(std::unique_ptr<WritableFile> real, std::shared_ptr<Written> file, FaultsPtr faults)
+      : faults_(std::move(faults)),
+        counted_(faults_->open_files),
+        file_(std::move(file)),
+        real_(std::move(real)),
+        size_(real_->size()) {}
 
   absl::Status Append(std::span<const uint8_t> bytes) override {
     const std::optional<Fault> fault = faults_->Count(Operation::kAppend);
@@ -130,30 +174,30 @@ class FaultyWritableFile final : public WritableFile {
       if (!prefix.ok()) status = prefix;
     }
     if (status.ok()) size_ += static_cast<int64_t>(bytes.size());
-    failed_ = !status.ok();
+    file_->failed = !status.ok();
     return status;
   }
   absl::Status Sync() override {
     absl::Status status = faults_->Begin(Operation::kSync);
     if (absl::Status failed = CheckNotFailed(); !failed.ok()) return failed;
     if (status.ok()) status = real_->Sync();
-    failed_ = !status.ok();
+    file_->failed = !status.ok();
     return status;
   }
   int64_t size() const override { return size_; }
 
  private:
   absl::Status CheckNotFailed() {
-    if (!failed_) return absl::OkStatus();
+    if (!file_->failed) return absl::OkStatus();
     ++faults_->uses_after_failure;
     return absl::FailedPreconditionError("a file is used that failed before");
   }
 
   const FaultsPtr faults_;
   const Counted counted_;
+  const std::shared_ptr<Written> file_;
   const std::unique_ptr<WritableFile> real_;  // closed before it counts as closed
   int64_t size_;
-  bool failed_ = false;
 };
 
 class FaultyReadableFile final : public ReadableFile {
@@ -200,6 +244,7 @@ void FaultyDirectory::Heal() { faults_->Set(std::nullopt, 0, false); }
 
 int64_t FaultyDirectory::operations() const { return faults_->operations(); }
 int64_t FaultyDirectory::faults_fired() const { return faults_->fired(); }
+int64_t FaultyDirectory::last_fault() const { return faults_->last_fault(); }
 int64_t FaultyDirectory::uses_after_failure() const { return faults_->uses_after_failure; }
 int FaultyDirectory::open_files() const { return faults_->open_files; }
 int FaultyDirectory::held_locks() const { return faults_->held_locks; }
@@ -218,27 +263,38 @@ absl::StatusOr<std::unique_ptr<ReadableFile>> FaultyDirectory::OpenRead(const st
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultyDirectory::Create(const std::string& name) {
   if (absl::Status status = faults_->Begin(Operation::kWrite); !status.ok()) return status;
-  return Wrap(real_->Create(name));
+  return Wrap(real_->Create(name), name, /*created=*/true);
 }
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultyDirectory::OpenAppend(const std::string& name, int64_t size) {
+  faults_->CheckUse(name, /*link=*/false);
   if (absl::Status status = faults_->Begin(Operation::kWrite); !status.ok()) return status;
-  return Wrap(real_->OpenAppend(name, size));
+  return Wrap(real_->OpenAppend(name, size), name, /*created=*/false);
 }
 
 absl::Status FaultyDirectory::Link(const std::string& from, const std::string& to) {
-  if (absl::Status status = faults_->Begin(Operation::kRename); !status.ok()) return status;
-  return real_->Link(from, to);
+  faults_->CheckUse(from, /*link=*/true);
+  absl::Status status = faults_->Begin(Operation::kRename);
+  if (status.ok()) status = real_->Link(from, to);
+  if (status.ok()) faults_->Linked(from, to);
+  return status;
 }
 
 absl::Status FaultyDirectory::Rename(const std::string& from, const std::string& to) {
-  if (absl::Status status = faults_->Begin(Operation::kRename); !status.ok()) return status;
-  return real_->Rename(from, to);
+  faults_->CheckUse(from, /*link=*/false);
+  absl::Status status = faults_->Begin(Operation::kRename);
+  if (status.ok()) status = real_->Rename(from, to);
+  if (!status.ok()) return status;
+  faults_->Linked(from, to);
+  faults_->Removed(from);
+  return status;
 }
 
 absl::Status FaultyDirectory::Remove(const std::string& name) {
-  if (absl::Status status = faults_->Begin(Operation::kWrite); !status.ok()) return status;
-  return real_->Remove(name);
+  absl::Status status = faults_->Begin(Operation::kWrite);
+  if (status.ok()) status = real_->Remove(name);
+  if (status.ok()) faults_->Removed(name);
+  return status;
 }
 
 absl::Status FaultyDirectory::Sync() {
@@ -265,10 +321,10 @@ absl::StatusOr<bool> FaultyDirectory::IsLocked(const std::string& name) {
 
 absl::StatusOr<int64_t> FaultyDirectory::FreeBytes() { return real_->FreeBytes(); }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> FaultyDirectory::Wrap(
-    absl::StatusOr<std::unique_ptr<WritableFile>> file) const {
+absl::StatusOr<std::unique_ptr<WritableFile>> FaultyDirectory::Wrap(absl::StatusOr<std::unique_ptr<WritableFile>> file,
+                                                                    const std::string& name, bool created) const {
   if (!file.ok()) return file.status();
-  return std::make_unique<FaultyWritableFile>(*std::move(file), faults_);
+  return std::make_unique<FaultyWritableFile>(*std::move(file), faults_->Opened(name, created), faults_);
 }
 
 }  // namespace cascade

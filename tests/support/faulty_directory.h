@@ -32,11 +32,14 @@ class FaultyDirectory final : public Directory {
   void FailAt(int64_t operation_number, Fault fault, bool from_then_on);
   void Heal();
 
-  int64_t operations() const;          // since the last FailAt or Heal
-  int64_t faults_fired() const;        // ever
-  int64_t uses_after_failure() const;  // ever: Append or Sync of a file that had failed, which nobody may try
-  int open_files() const;              // open now, for reading or writing
-  int held_locks() const;              // now
+  int64_t operations() const;    // since the last FailAt or Heal
+  int64_t faults_fired() const;  // ever
+  int64_t last_fault() const;    // number of the operation that the newest fault befell since then; 0: none
+  // Ever: what nobody may try with a file of which an Append or a Sync has failed. Those again; to open it once more
+  // to write; to rename it; or to link it if that has not been done before.
+  int64_t uses_after_failure() const;
+  int open_files() const;  // open now, for reading or writing
+  int held_locks() const;  // now
 
   absl::StatusOr<std::vector<std::string>> List() override;
   absl::StatusOr<std::unique_ptr<ReadableFile>> OpenRead(const std::string& name) override;
@@ -54,7 +57,8 @@ class FaultyDirectory final : public Directory {
   class Faults;  // shared with the files
 
  private:
-  absl::StatusOr<std::unique_ptr<WritableFile>> Wrap(absl::StatusOr<std::unique_ptr<WritableFile>> file) const;
+  absl::StatusOr<std::unique_ptr<WritableFile>> Wrap(absl::StatusOr<std::unique_ptr<WritableFile>> file,
+                                                     const std::string& name, bool created) const;
 
   const std::unique_ptr<Directory> real_;
   const std::shared_ptr<Faults> faults_;

@@ -152,6 +152,37 @@ TEST_F(FaultyDirectoryTest, AFileThatFailedIsGivenUp) {
   }
 }
 
+TEST_F(FaultyDirectoryTest, AFileThatFailedGetsNoName) {
+  const auto fail = [&](WritableFile& file) {
+    faulty_.FailAt(1, Fault::kFailedSync, false);
+    EXPECT_FALSE(file.Sync().ok());
+    EXPECT_EQ(faulty_.last_fault(), 1);
+  };
+  auto file = MustCreate("name_a");
+  fail(*file);
+  EXPECT_EQ(faulty_.uses_after_failure(), 0);
+  EXPECT_TRUE(faulty_.Link("name_a", "name_b").ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 1);
+  EXPECT_TRUE(faulty_.Rename("name_a", "name_c").ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 2);
+  EXPECT_TRUE(faulty_.OpenAppend("name_c", 0).ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 3);
+  // What was in it when it got a name may be good.
+  file = MustCreate("name_d");
+  EXPECT_TRUE(faulty_.Link("name_d", "name_e").ok());
+  EXPECT_TRUE(faulty_.Remove("name_d").ok());
+  fail(*file);
+  EXPECT_TRUE(faulty_.Link("name_e", "name_f").ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 3);
+  EXPECT_TRUE(faulty_.OpenAppend("name_f", 0).ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 4);
+  // Another file of that name.
+  EXPECT_TRUE(faulty_.Remove("name_f").ok());
+  file = MustCreate("name_f");
+  EXPECT_TRUE(faulty_.Rename("name_f", "name_g").ok());
+  EXPECT_EQ(faulty_.uses_after_failure(), 4);
+}
+
 TEST_F(FaultyDirectoryTest, CountsOpenFilesAndLocks) {
   auto faulty = std::make_unique<FaultyDirectory>(MustOpen());
   {
