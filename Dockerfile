@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The CPU server. Build: docker build -t cascade .
-# Run: docker run -p 50051:50051 -v /folder/with/models:/models:ro -e CASCADE_MODEL=/models/model.gguf cascade
+# Run: docker run -p 50051:50051 -p 8000:8000 -v /folder/with/models:/models:ro -e CASCADE_MODEL=/models/model.gguf cascade
 FROM debian:bookworm-slim AS build
 WORKDIR /src
 # Dependencies first: their layer is made again only when the list changes.
@@ -22,7 +22,7 @@ COPY --from=build /src/build/cpu-release/bin/cascade-server /src/build/cpu-relea
 USER 65532:65532
 # Inside the container the port stays what it is; publish it as another one if need be.
 ENV CASCADE_HOST=0.0.0.0
-EXPOSE 50051
+EXPOSE 50051 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["cascade", "--timeout", "4", "info"]

@@ -68,12 +68,10 @@ void Bench::Work() {
 }
 
 grpc::Status Bench::Request(int number, const std::string& session_id) {
-  v1::GenerateRequest request;
+  v1::GenerateRequest request = options_.like;
   request.set_session_id(session_id);
   auto& ids = *request.mutable_prompt()->mutable_token_ids();
   for (int i = 0; i < options_.prompt_tokens; ++i) ids.add_ids(text_ids_[(number * 17 + i) % text_ids_.size()]);
-  *request.mutable_sampling() = options_.sampling;
-  *request.mutable_stopping() = options_.stopping;
 
   const Clock::time_point start = Clock::now();
   Clock::time_point first = start, last = start;

@@ -17,8 +17,7 @@ struct BenchOptions {
   int concurrency = 8;
   int requests = 32;
   int prompt_tokens = 128;
-  v1::SamplingParams sampling;
-  v1::StopParams stopping;
+  v1::GenerateRequest like;  // what each request says beside its prompt
 };
 
 struct BenchResult {

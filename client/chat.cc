@@ -159,7 +159,7 @@ Reply Chat::Turn(const std::vector<v1::Message>& messages) {
   std::atomic<bool> interrupted = false;
   Reply reply;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const std::unique_ptr<GenerateStream> stream = session_->Send(messages, options_.sampling, options_.stopping);
+    const std::unique_ptr<GenerateStream> stream = session_->Send(messages, options_.like);
     {
       Interrupts::Handler handler(interrupts_, [&] {
         interrupted = true;

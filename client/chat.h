@@ -17,8 +17,8 @@ struct ChatOptions {
   bool keep = false;
   // A system message before the first message; may be empty.
   std::string system;
-  v1::SamplingParams sampling;
-  v1::StopParams stopping;
+  // What each turn says beside its messages.
+  v1::GenerateRequest like;
 };
 
 // One thread. With a terminal on standard input it shows a prompt, and an error ends the turn only; otherwise each line

@@ -111,9 +111,8 @@ void AddBench(CLI::App& app, Command& chosen) {
   command->get_option("--max-tokens")->description("tokens of each reply at most (default 64)");
   command->callback([=, &chosen] {
     chosen = [=](const GlobalOptions& global) {
-      options->sampling = flags->Sampling();
-      options->stopping = flags->Stopping();
-      if (!options->stopping.has_max_tokens()) options->stopping.set_max_tokens(64);
+      if (!flags->SetIn(&options->like)) return kExitFailed;
+      if (!options->like.stopping().has_max_tokens()) options->like.mutable_stopping()->set_max_tokens(64);
       return Run(*options, global);
     };
   });

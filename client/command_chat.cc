@@ -14,13 +14,13 @@ void AddChat(CLI::App& app, Command& chosen) {
       app.add_subcommand("chat", "Talk to the model; without a terminal, one message per line of standard input");
   command->fallthrough();
   command->add_option("--system", options->system, "what the model is told before the chat");
-  CLI::Option* session = command->add_option("--session", options->session_id, "go on in this session")->check(NotEmpty);
+  CLI::Option* session =
+      command->add_option("--session", options->session_id, "go on in this session")->check(NotEmpty);
   command->add_flag("--keep", options->keep, "do not delete the session at the end")->excludes(session);
   flags->AddTo(*command);
   command->callback([=, &chosen] {
     chosen = [=](const GlobalOptions& global) {
-      options->sampling = flags->Sampling();
-      options->stopping = flags->Stopping();
+      if (!flags->SetIn(&options->like)) return kExitFailed;
       const std::unique_ptr<Client> client = ConnectTo(global);
       return client == nullptr ? kExitUnreachable : Chat(*client, *options).Run();
     };

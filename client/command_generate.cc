@@ -1,9 +1,12 @@
 // cascade generate: one prompt, one reply.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
+#include <vector>
 
 #include "client/command.h"
 #include "client/format.h"
+#include "client/logprob_table.h"
 #include "client/reply.h"
 #include "client/sampling_flags.h"
 #include "client/terminal.h"
@@ -18,6 +21,10 @@ struct GenerateOptions {
   std::string session_id;
   bool special = false;
   bool usage = false;
+  bool echo = false;
+  std::optional<int32_t> replies;
+  std::optional<int32_t> logprobs;
+  std::optional<int32_t> prompt_logprobs;
   SamplingFlags sampling;
 };
 
@@ -25,6 +32,20 @@ void AddMessage(v1::Messages& messages, const std::string& role, const std::stri
   v1::Message& message = *messages.add_messages();
   message.set_role(role);
   message.set_content(content);
+}
+
+// What was asked for beside the text, on standard error.
+void Tell(const GenerateOptions& options, Client& client, const Reply& reply) {
+  if (!reply.prompt_logprobs.empty()) {
+    std::fprintf(stderr, "prompt:\n%s", DrawLogprobs(client, reply.prompt_logprobs).c_str());
+  }
+  if (!reply.logprobs.empty()) {
+    std::fprintf(stderr, "reply:\n%s", DrawLogprobs(client, reply.logprobs).c_str());
+  }
+  if (options.usage && reply.status.ok()) {
+    std::fprintf(stderr, "finish: %s\nusage: %s\n", FinishReasonName(reply.finish_reason).c_str(),
+                 Describe(reply.usage).c_str());
+  }
 }
 
 int Run(const GenerateOptions& options, const GlobalOptions& global) {
@@ -40,18 +61,20 @@ int Run(const GenerateOptions& options, const GlobalOptions& global) {
     request.mutable_prompt()->set_text(*text);
     request.mutable_prompt()->set_parse_special(options.special);
   }
-  *request.mutable_sampling() = options.sampling.Sampling();
-  *request.mutable_stopping() = options.sampling.Stopping();
+  if (!options.sampling.SetIn(&request)) return kExitFailed;
+  request.set_echo(options.echo);
+  if (options.replies) request.set_n(*options.replies);
+  if (options.logprobs) request.set_logprobs(*options.logprobs);
+  if (options.prompt_logprobs) request.set_prompt_logprobs(*options.prompt_logprobs);
 
   const std::unique_ptr<Client> client = ConnectTo(global);
   if (client == nullptr) return kExitUnreachable;
-  const Reply reply = PrintStream(*client->Generate(request));
-  if (!reply.status.ok()) return Fail(reply.status);
-  if (options.usage) {
-    std::fprintf(stderr, "finish: %s\nusage: %s\n", FinishReasonName(reply.finish_reason).c_str(),
-                 Describe(reply.usage).c_str());
-  }
-  return 0;
+  const std::unique_ptr<GenerateStream> stream = client->Generate(request);
+  const int count = options.replies.value_or(1);
+  const std::vector<Reply> replies =
+      count > 1 ? PrintReplies(*stream, count) : std::vector<Reply>{PrintStream(*stream)};
+  for (const Reply& reply : replies) Tell(options, *client, reply);
+  return replies.front().status.ok() ? 0 : Fail(replies.front().status);
 }
 
 }  // namespace
@@ -68,6 +91,13 @@ void AddGenerate(CLI::App& app, Command& chosen) {
       ->add_flag("--special", options->special,
                  "control tokens in the prompt, such as <|im_start|>, are not plain text")
       ->excludes(chat);
+  command->add_flag("--echo", options->echo, "print the prompt before the reply")->excludes(chat);
+  command->add_option("-n,--replies", options->replies, "so many replies, printed one after the other (default 1)")
+      ->check(CLI::Range(1, 16));
+  command->add_option(
+      "--logprobs", options->logprobs,
+      "tells each token's probability on standard error at the end, with so many of the best (0 to 20)");
+  command->add_option("--prompt-logprobs", options->prompt_logprobs, "the same of the prompt's tokens");
   command->add_flag("--usage", options->usage, "tells tokens and times on standard error at the end");
   options->sampling.AddTo(*command);
   command->callback(

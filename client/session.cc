@@ -18,15 +18,11 @@ grpc::Status Session::Attach(Client& client, const std::string& id, std::unique_
   return status;
 }
 
-std::unique_ptr<GenerateStream> Session::Send(const std::vector<v1::Message>& messages,
-                                              const v1::SamplingParams& sampling, const v1::StopParams& stopping) {
-  v1::GenerateRequest request;
-  request.set_session_id(id_);
-  v1::Messages& fed = *request.mutable_prompt()->mutable_messages();
+std::unique_ptr<GenerateStream> Session::Send(const std::vector<v1::Message>& messages, v1::GenerateRequest like) {
+  like.set_session_id(id_);
+  v1::Messages& fed = *like.mutable_prompt()->mutable_messages();
   for (const v1::Message& message : messages) *fed.add_messages() = message;
-  *request.mutable_sampling() = sampling;
-  *request.mutable_stopping() = stopping;
-  return client_.Generate(request);
+  return client_.Generate(like);
 }
 
 }  // namespace cascade::client

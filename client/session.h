@@ -18,9 +18,8 @@ class Session {
   // One that exists: NOT_FOUND otherwise.
   static grpc::Status Attach(Client& client, const std::string& id, std::unique_ptr<Session>* session);
 
-  // A turn: feeds the messages that are new and streams the reply.
-  std::unique_ptr<GenerateStream> Send(const std::vector<v1::Message>& messages, const v1::SamplingParams& sampling,
-                                       const v1::StopParams& stopping);
+  // A turn: feeds the messages that are new and streams the reply. `like`: all else that the request says.
+  std::unique_ptr<GenerateStream> Send(const std::vector<v1::Message>& messages, v1::GenerateRequest like = {});
   grpc::Status Get(v1::Session* state) { return client_.GetSession(id_, state); }
   grpc::Status Delete() { return client_.DeleteSession(id_); }
   const std::string& id() const { return id_; }

@@ -4,6 +4,7 @@ find_package(Threads REQUIRED)
 find_package(Protobuf 3.21 REQUIRED)
 find_package(absl REQUIRED CONFIG)
 find_package(gRPC 1.51 REQUIRED CONFIG)
+find_package(Boost 1.74 REQUIRED)  # headers alone
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(spdlog 1.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)

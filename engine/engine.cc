@@ -3,19 +3,23 @@
 #include <algorithm>
 #include <atomic>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine_loop.h"
 #include "engine/fork.h"
+#include "engine/grammar_cache.h"
 #include "engine/inspection.h"
 #include "engine/mover.h"
+#include "engine/options_validation.h"
 #include "engine/prompt_encoder.h"
 #include "engine/rewind.h"
 #include "engine/session/commit_queue.h"
 #include "engine/session/session_store.h"
 #include "engine/session_reader.h"
 #include "engine/session_transfer.h"
+#include "engine/turn_sampling.h"
 #include "engine/turn_validation.h"
 
 namespace cascade {
@@ -34,12 +38,16 @@ class EngineImpl final : public Engine {
         random_(random),
         limits_{.vocabulary = tokenizer.vocabulary_size(),
                 .max_prompt_bytes = options.max_prompt_bytes,
+                .default_max_tokens = options.default_max_tokens,
                 .has_chat_template = chat_template != nullptr},
+        grammars_(tokenizer),
         commits_(std::make_unique<CommitQueue>()),
         sessions_(options_.geometry, Limits(options_, model), clock, random),
         reader_(std::make_unique<SessionReader>(options_, tokenizer, sessions_, metrics_)),
         loop_(options_, model, tokenizer.vocabulary_size(), sessions_, *commits_, clock, metrics_),
-        mover_(options_, model, sessions_, metrics_, BetweenSteps(), [this] { loop_.queue().Wake(); }) {
+        mover_(
+            options_, model, sessions_, metrics_, BetweenSteps(), [this] { loop_.queue().Wake(); },
+            [this](const absl::Status& cause) { loop_.ReportLostDevice(cause); }) {
     loop_.Start(mover_);
   }
   // Turns end first, then what moves their sessions, and the thread that serves both at last.
@@ -63,18 +71,19 @@ class EngineImpl final : public Engine {
   absl::StatusOr<SessionInfo> ForkSession(const std::string& id, const std::string& label,
                                           std::optional<int64_t> expected_position) override {
     if (absl::Status status = Ready(id); !status.ok()) return status;
-    return WithoutLostDevice(Fork(options_, id, label, expected_position, sessions_, model_, BetweenSteps()));
+    return WithoutTaken(
+        id, WithoutLostDevice(Fork(options_, id, label, expected_position, sessions_, model_, BetweenSteps())));
   }
   absl::StatusOr<SessionInfo> ParkSession(const std::string& id, ParkTarget target) override;
   absl::StatusOr<SessionInfo> RewindSession(const RewindRequest& request) override {
     if (absl::Status status = Ready(request.session_id); !status.ok()) return status;
-    return WithoutLostDevice(
-        Rewind(options_, request, ToUnixMs(clock_.WallNow()), sessions_, *commits_, model_, BetweenSteps()));
+    return WithoutTaken(request.session_id, WithoutLostDevice(Rewind(options_, request, ToUnixMs(clock_.WallNow()),
+                                                                     sessions_, *commits_, model_, BetweenSteps())));
   }
   absl::StatusOr<SessionExport> ExportSession(const std::string& id, bool with_history) override {
     if (options_.vault == nullptr) return NoVault();
     if (absl::Status status = Ready(id); !status.ok()) return status;
-    return WithoutLostDevice(Export(Transfer(), id, with_history));
+    return WithoutTaken(id, WithoutLostDevice(Export(Transfer(), id, with_history)));
   }
   absl::StatusOr<std::unique_ptr<SessionImport>> ImportSession() override {
     if (options_.vault == nullptr) return NoVault();
@@ -110,6 +119,16 @@ class EngineImpl final : public Engine {
   const EngineOptions& options() const override { return options_; }
 
  private:
+  // What another server has taken is not known here any more, so that the next call looks at its files.
+  template <class T>
+  T WithoutTaken(const std::string& id, T found) {
+    if (found.ok() || !sessions_.ForgetTaken(id)) return found;
+    if constexpr (std::is_same_v<T, absl::Status>) {
+      return absl::UnavailableError(found.message());
+    } else {
+      return absl::UnavailableError(found.status().message());
+    }
+  }
   cascade::BetweenSteps BetweenSteps() {
     return [this](std::function<void()> work) { return loop_.queue().RunBetweenSteps(std::move(work)); };
   }
@@ -156,9 +175,14 @@ class EngineImpl final : public Engine {
     return Read(id);
   }
   void RemoveExpired() {
-    for (const std::shared_ptr<Session>& session : sessions_.TakeExpired()) session->journal->Remove().IgnoreError();
+    for (const std::shared_ptr<Session>& session : sessions_.TakeExpired()) mover_.RemoveFiles(session);
   }
-  std::optional<std::shared_ptr<TokenStream>> Repeated(const TurnRequest& request);
+  std::optional<absl::StatusOr<std::shared_ptr<TokenStream>>> Repeated(const TurnRequest& request);
+  // Null without a schema.
+  absl::StatusOr<std::unique_ptr<TokenMask>> MaskOf(const TurnRequest& request);
+  // Of a valid request. `setup` has what depends on its session, and the prompt.
+  absl::StatusOr<std::unique_ptr<Turn>> MakeTurn(const TurnRequest& request, uint64_t seed, SteadyTime arrival,
+                                                 std::unique_ptr<TokenMask> mask, Turn::Setup setup);
 
   const EngineOptions options_;
   Model& model_;
@@ -167,6 +191,7 @@ class EngineImpl final : public Engine {
   Clock& clock_;
   RandomSource& random_;
   const TurnLimits limits_;
+  GrammarCache grammars_;
   std::atomic<bool> admitting_{true};
   mutable Metrics metrics_;
   std::unique_ptr<CommitQueue> commits_;
@@ -215,17 +240,24 @@ absl::Status EngineImpl::DeleteSession(const std::string& id) {
   if (absl::Status status = Read(id); !status.ok()) return status;
   absl::StatusOr<std::shared_ptr<Session>> session = sessions_.Delete(id);
   if (!session.ok()) return session.status();
-  if ((*session)->journal != nullptr) return (*session)->journal->Remove();
-  return (*session)->damage.ok() ? absl::OkStatus() : options_.vault->Remove((*session)->key);
+  absl::Status status;
+  if ((*session)->journal != nullptr) {
+    status = (*session)->journal->Remove();
+    if ((*session)->journal->taken()) status = absl::UnavailableError(status.message());
+  } else if (!(*session)->damage.ok()) {
+    status = options_.vault->Remove((*session)->key);
+  }
+  sessions_.Gone(id);
+  return status;
 }
 
 absl::StatusOr<SessionInfo> EngineImpl::ParkSession(const std::string& id, ParkTarget target) {
   if (absl::Status status = Read(id); !status.ok()) return status;
   absl::StatusOr<AcquiredSession> acquired = sessions_.AcquireStill(id, std::nullopt);
   if (!acquired.ok()) return acquired.status();
-  const absl::Status status = WithoutLostDevice(mover_.Park(sessions_.BeginMove(acquired->lease), target));
+  absl::Status status = WithoutLostDevice(mover_.Park(sessions_.BeginMove(acquired->lease), target));
   acquired->lease.Release();
-  if (!status.ok()) return status;
+  if (!status.ok()) return WithoutTaken(id, status);
   return sessions_.Get(id);
 }
 
@@ -242,8 +274,12 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::ResumeTurn(const std::s
 DrainReport EngineImpl::Drain(SteadyTime deadline) {
   const SteadyTime now = clock_.Now();
   const auto patience = deadline <= now ? std::chrono::nanoseconds(0) : Until(deadline, now);
-  DrainReport report;
-  const std::chrono::nanoseconds parking = std::min<std::chrono::nanoseconds>(ParkingTime(), patience);
+  DrainReport report{.parks = options_.vault != nullptr};
+  // Turns that are cut end with the steps that are in flight.
+  const auto cutting = std::min<std::chrono::nanoseconds>(patience / 10, std::chrono::seconds(1));
+  const std::chrono::nanoseconds parking = options_.vault == nullptr
+                                               ? std::chrono::nanoseconds(0)
+                                               : std::min<std::chrono::nanoseconds>(ParkingTime() + cutting, patience);
   if (!loop_.queue().WaitUntilDone(patience - parking)) {
     report.turns_cut = metrics_.turns_running.load() + metrics_.turns_waiting.load();
     loop_.CancelAll();
@@ -259,6 +295,7 @@ DrainReport EngineImpl::Drain(SteadyTime deadline) {
 
 const Metrics& EngineImpl::metrics() const {
   metrics_.sessions.store(sessions_.size());
+  metrics_.prefix_entries.store(sessions_.prefixes());
   metrics_.sessions_parked_host.store(sessions_.CountIn(SessionHome::kHost));
   metrics_.sessions_parked_disk.store(sessions_.CountIn(SessionHome::kDisk));
   const CommitQueue::Counters commits = commits_->counters();
@@ -270,26 +307,57 @@ const Metrics& EngineImpl::metrics() const {
 }
 
 // A turn that was sent again: what it said.
-std::optional<std::shared_ptr<TokenStream>> EngineImpl::Repeated(const TurnRequest& request) {
+std::optional<absl::StatusOr<std::shared_ptr<TokenStream>>> EngineImpl::Repeated(const TurnRequest& request) {
   if (request.turn_id.empty() || request.session_id.empty()) return std::nullopt;
-  const std::shared_ptr<TurnLog> log = sessions_.LastTurn(request.session_id);
-  if (log == nullptr || log->turn_id() != request.turn_id) return std::nullopt;
+  const std::shared_ptr<TurnLog> log = sessions_.TurnOf(request.session_id, request.turn_id);
+  if (log == nullptr) return std::nullopt;
   auto stream = std::make_shared<TokenStream>();
-  if (!log->Follow(0, stream).ok()) return std::nullopt;
+  if (absl::Status status = log->Follow(0, stream); !status.ok()) return status;
   return stream;
+}
+
+absl::StatusOr<std::unique_ptr<TokenMask>> EngineImpl::MaskOf(const TurnRequest& request) {
+  if (request.json_schema.empty()) return nullptr;
+  return grammars_.NewMask(request.json_schema);
+}
+
+absl::StatusOr<std::unique_ptr<Turn>> EngineImpl::MakeTurn(const TurnRequest& request, uint64_t seed,
+                                                           SteadyTime arrival, std::unique_ptr<TokenMask> mask,
+                                                           Turn::Setup setup) {
+  setup.kind = request.kind;
+  setup.asks_for_reply = AsksForReply(request);
+  if (request.kind == TurnKind::kGenerate) {
+    const int64_t max_tokens = request.max_tokens.value_or(options_.default_max_tokens);
+    if (absl::Status status =
+            SetSampling(request, seed, max_tokens, tokenizer_, model_.vocabulary(), std::move(mask), setup);
+        !status.ok()) {
+      return status;
+    }
+  }
+  setup.tenant = request.tenant;
+  setup.leaves_prefix = options_.prefix_caching && request.session_id.empty() && request.kind == TurnKind::kGenerate;
+  // Log-probabilities of a prompt are had by reading it.
+  setup.seeks_prefix = setup.leaves_prefix && !request.prompt_logprobs.has_value();
+  setup.priority = request.priority;
+  setup.turn_id = request.turn_id;
+  setup.on_cancel = request.on_cancel;
+  setup.deadline = request.deadline;
+  setup.arrival = arrival;
+  return std::make_unique<Turn>(std::move(setup), tokenizer_);
 }
 
 absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest request) {
   const SteadyTime arrival = clock_.Now();
   if (absl::Status status = Admission(); !status.ok()) return status;
   if (absl::Status status = ValidateTurn(request, limits_); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<TokenMask>> mask = MaskOf(request);
+  if (!mask.ok()) return mask.status();
 
   if (!request.session_id.empty()) {
     if (absl::Status status = Read(request.session_id); !status.ok()) return status;
     if (auto repeated = Repeated(request); repeated.has_value()) return *repeated;
   }
   Turn::Setup setup(options_.geometry);
-  setup.kind = request.kind;
   setup.stream = std::make_shared<TokenStream>();
   if (!request.session_id.empty()) {
     // From here on the session is busy; every way out gives the lease back.
@@ -313,19 +381,18 @@ absl::StatusOr<std::shared_ptr<TokenStream>> EngineImpl::Submit(TurnRequest requ
       request, {setup.cache.position(), setup.reply_end, setup.cache.pending.value_or(-1)}, tokenizer_, chat_template_);
   if (!prompt.ok()) return prompt.status();
 
-  setup.asks_for_reply = AsksForReply(request);
   setup.prompt = *std::move(prompt);
-  setup.sampling = request.sampling;
-  setup.seed = request.sampling.seed.has_value() ? *request.sampling.seed : random_.Next64();
-  setup.max_tokens = request.max_tokens.value_or(options_.default_max_tokens);
-  if (request.kind == TurnKind::kGenerate) setup.stop = std::move(request.stop);
-  setup.turn_id = std::move(request.turn_id);
-  setup.on_cancel = request.on_cancel;
-  setup.deadline = request.deadline;
-  setup.arrival = arrival;
+  const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : random_.Next64();
   const std::shared_ptr<TokenStream> stream = setup.stream;
-  auto turn = std::make_unique<Turn>(std::move(setup), tokenizer_);
-  if (absl::Status status = loop_.queue().Push(turn); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<Turn>> made = MakeTurn(request, seed, arrival, *std::move(mask), std::move(setup));
+  if (!made.ok()) return made.status();
+  std::unique_ptr<Turn> turn = *std::move(made);
+  // Whoever sends it again while it waits is given its stream.
+  if (!turn->one_shot()) turn->lease().Begin(turn->log());
+  if (absl::Status status = loop_.queue().Push(turn); !status.ok()) {
+    if (!turn->one_shot()) turn->lease().Begin(nullptr);
+    return status;
+  }
   return stream;
 }
 
@@ -336,61 +403,40 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> EngineImpl::SubmitRepl
   if (n > 1 && !request.session_id.empty()) {
     return absl::InvalidArgumentError("n must be 1 with session_id: a session has one reply");
   }
-  if (n > 1 && !request.sampling.seed.has_value()) request.sampling.seed = random_.Next64();
+  if (n == 1) {
+    absl::StatusOr<std::shared_ptr<TokenStream>> stream = Submit(std::move(request));
+    if (!stream.ok()) return stream.status();
+    return std::vector<std::shared_ptr<TokenStream>>{*std::move(stream)};
+  }
+  const SteadyTime arrival = clock_.Now();
+  if (absl::Status status = Admission(); !status.ok()) return status;
+  if (absl::Status status = ValidateTurn(request, limits_); !status.ok()) return status;
+  const absl::StatusOr<std::vector<int32_t>> prompt =
+      EncodePrompt(request, {0, ReplyEnd::kNone, -1}, tokenizer_, chat_template_);
+  if (!prompt.ok()) return prompt.status();
+
+  const uint64_t seed = request.sampling.seed.has_value() ? *request.sampling.seed : random_.Next64();
+  const bool samples = request.max_tokens.value_or(options_.default_max_tokens) > 0;
+  std::shared_ptr<ReplyGroup> replies;
+  if (request.kind == TurnKind::kGenerate && samples && !request.prompt_logprobs.has_value()) {
+    replies = std::make_shared<ReplyGroup>();
+  }
+  std::vector<std::unique_ptr<Turn>> turns;
   std::vector<std::shared_ptr<TokenStream>> streams;
   for (int i = 0; i < n; ++i) {
-    TurnRequest one = i + 1 < n ? request : std::move(request);
-    if (i > 0) *one.sampling.seed += static_cast<uint64_t>(i);
-    absl::StatusOr<std::shared_ptr<TokenStream>> stream = Submit(std::move(one));
-    if (!stream.ok()) {
-      for (const auto& begun : streams) begun->Cancel();
-      return stream.status();
-    }
-    streams.push_back(*std::move(stream));
+    absl::StatusOr<std::unique_ptr<TokenMask>> mask = MaskOf(request);
+    if (!mask.ok()) return mask.status();
+    Turn::Setup setup(options_.geometry);
+    setup.stream = streams.emplace_back(std::make_shared<TokenStream>());
+    setup.prompt = *prompt;
+    setup.replies = replies;
+    absl::StatusOr<std::unique_ptr<Turn>> turn =
+        MakeTurn(request, seed + static_cast<uint64_t>(i), arrival, *std::move(mask), std::move(setup));
+    if (!turn.ok()) return turn.status();
+    turns.push_back(*std::move(turn));
   }
+  if (absl::Status status = loop_.queue().Push(turns); !status.ok()) return status;
   return streams;
-}
-
-absl::Status CheckAtLeast(const char* name, int64_t value, int64_t least) {
-  if (value >= least) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(name, " must be at least ", least, ", got ", value));
-}
-
-absl::Status ValidateOptions(const EngineOptions& options, const Model& model, const Tokenizer& tokenizer) {
-  if (absl::Status status = options.geometry.Validate(); !status.ok()) return status;
-  const struct {
-    const char* name;
-    int64_t value;
-    int64_t least;
-  } bounds[] = {{"number of cache slots", options.num_slots, 1},
-                {"--max-num-sessions", options.max_num_sessions, 1},
-                {"--host-cache-bytes", options.host_cache_bytes, 0},
-                {"--rewind-turns", options.rewind_turns, 0},
-                {"--max-num-seqs", options.max_num_seqs, 1},
-                {"--max-num-queued-reqs", options.max_num_queued_requests, 1},
-                {"--default-max-tokens", options.default_max_tokens, 0},
-                {"--max-prompt-bytes", options.max_prompt_bytes, 1},
-                {"--session-ttl", options.session_ttl.count(), 0}};
-  for (const auto& bound : bounds) {
-    if (absl::Status status = CheckAtLeast(bound.name, bound.value, bound.least); !status.ok()) return status;
-  }
-  if (options.durability != Durability::kNone && options.vault == nullptr) {
-    return absl::InvalidArgumentError("--durability: needs a data folder (--data-dir)");
-  }
-  // The bounds of schedule/scheduler.h rest on this.
-  if (options.max_num_batched_tokens < options.max_num_seqs) {
-    return absl::InvalidArgumentError(absl::StrCat("--max-num-batched-tokens must be at least --max-num-seqs = ",
-                                                   options.max_num_seqs, ", got ", options.max_num_batched_tokens));
-  }
-  // Times are counted in nanoseconds of 64 bits.
-  if (options.session_ttl > std::chrono::hours(24 * 36500)) {
-    return absl::InvalidArgumentError("--session-ttl must be at most 100 years");
-  }
-  if (tokenizer.vocabulary_size() < 1 || tokenizer.vocabulary_size() > model.vocabulary()) {
-    return absl::InvalidArgumentError(absl::StrCat("the tokenizer has ", tokenizer.vocabulary_size(),
-                                                   " tokens, but the model's vocabulary is ", model.vocabulary()));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace

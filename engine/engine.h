@@ -31,6 +31,9 @@
 
 namespace cascade {
 
+// Of a session's id, what may be in a log.
+inline constexpr size_t kIdPartInLogs = 8;
+
 struct EngineOptions {
   CascadeGeometry geometry;
   int num_slots = 1;                // caches of turns that run and of sessions that were used last
@@ -48,6 +51,7 @@ struct EngineOptions {
   Vault* vault = nullptr;                     // where sessions outlive the process; null: nowhere. Outlives the engine
   Durability durability = Durability::kNone;  // of sessions that do not ask; kNone without a vault
   int rewind_turns = 4;                       // newest turns that can be taken back at constant cost
+  bool prefix_caching = true;                 // finished one-shot turns leave their caches to prompts that go on
   // The device is lost (DATA_LOSS). Called once, on the engine thread, when no new turns come in and before those that
   // there are end with UNAVAILABLE: whoever sees the last of them end knows why. May be null; must not wait for the
   // engine.
@@ -55,7 +59,13 @@ struct EngineOptions {
   // A session in the data folder cannot be read (DATA_LOSS); it is set aside, its files stay. `session`: the begin of
   // its id, as of its files' names; all of it would let a reader of the log use the session. Any thread; may be null.
   std::function<void(const std::string& session, const absl::Status& damage)> on_damaged_session = nullptr;
+  // The same of an image, which only costs the time of reading tokens again.
+  std::function<void(const std::string& session, const std::string& damage)> on_damaged_image = nullptr;
 };
+
+// Sessions that may be without a journal: of the slots one stays for one-shot requests, of the places in host memory
+// one for whoever is moved.
+int CountMemorySessions(int num_slots, int64_t host_cache_bytes, size_t cache_bytes);
 
 struct HeadView {
   int layer = 0;
@@ -97,7 +107,8 @@ struct DrainReport {
   int turns_cut = 0;
   int sessions_parked = 0;
   int sessions_left = 0;  // not parked in time; with a journal they are as safe, and only take longer to come back
-  bool complete() const { return turns_cut == 0 && sessions_left == 0; }
+  bool parks = false;     // there is a data folder: then turns are cut in time for it, and nothing is lost by that
+  bool complete() const { return sessions_left == 0 && (parks || turns_cut == 0); }
 };
 
 class Engine {
@@ -144,7 +155,8 @@ class Engine {
   // Queues a turn. Validates everything first (ValidateTurn) and tokenises on the calling thread. Errors: see the
   // proto. Waits only if SubmitWaits.
   virtual absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request) = 0;
-  // `n` one-shot replies to one prompt; the i-th uses seed + i, of a seed that is drawn if none is given. All or none.
+  // `n` one-shot replies to one prompt, which is read once; the i-th uses seed + i, of a seed that is drawn if none is
+  // given. All or none; `n` places of the queue.
   // INVALID_ARGUMENT for n outside [1, kMaxReplies], or above 1 with a session.
   static constexpr int kMaxReplies = 16;
   virtual absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> SubmitReplies(TurnRequest request, int n) = 0;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/sampling/counter_random.h"
+#include "engine/sampling/sample_request.h"
 #include "engine/schedule/scheduler.h"
 #include "kernels/base/check.h"
 
@@ -14,15 +14,8 @@ namespace {
 
 constexpr char kNotFinite[] = "the model's logits are not finite";
 
-kernels::SampleRequest MakeSampleRequest(const SamplingParams& sampling, uint64_t seed, uint64_t position) {
-  kernels::SampleRequest request;
-  request.temperature = sampling.temperature;
-  request.top_k = sampling.top_k;
-  request.top_p = sampling.top_p;
-  request.min_p = sampling.min_p;
-  request.u = CounterRandomUniform(seed, position);
-  return request;
-}
+// Rows of a step whose logits the host gets: 16 MiB of a vocabulary of 128k.
+constexpr int kMaxLogitRows = 32;
 
 }  // namespace
 
@@ -35,7 +28,8 @@ EngineLoop::EngineLoop(const EngineOptions& options, Model& model, int vocabular
       commits_(commits),
       clock_(clock),
       metrics_(metrics),
-      queue_(options.max_num_queued_requests) {}
+      queue_(options.max_num_queued_requests),
+      pool_(SamplingPool::DefaultThreads()) {}
 
 void EngineLoop::Start(Mover& mover) {
   mover_ = &mover;
@@ -67,7 +61,7 @@ void EngineLoop::Run() {
     StartWaiting();
     UpdateGauges();
     if (!running_.empty() || !in_flight_.empty()) {
-      Step();
+      if (!Step()) queue_.WaitForWork();
     } else if (stop && coming_in_.empty() && committing_.load() == 0) {
       break;
     } else {
@@ -77,18 +71,44 @@ void EngineLoop::Run() {
   queue_.Stop();
 }
 
-bool EngineLoop::LaunchStep() {
+std::set<int64_t> EngineLoop::WithoutLogits() {
+  std::vector<std::pair<int64_t, int>> wanted;  // turns, and how many rows
+  int64_t total = 0;
+  for (const auto& [id, running] : running_) {
+    if (running.turn->rows_left() == 0 || running.turn->most_logits() == 0) continue;
+    wanted.emplace_back(id, running.turn->most_logits());
+    total += wanted.back().second;
+  }
+  std::set<int64_t> without;
+  if (total <= kMaxLogitRows) return without;
+  const auto next =
+      std::find_if(wanted.begin(), wanted.end(), [&](const auto& one) { return one.first > last_logits_turn_; });
+  std::rotate(wanted.begin(), next, wanted.end());
+  int left = kMaxLogitRows;
+  for (const auto& [id, rows] : wanted) {
+    left -= rows;
+    if (left < 0) {
+      without.insert(id);
+    } else {
+      last_logits_turn_ = id;
+    }
+  }
+  return without;
+}
+
+EngineLoop::Launch EngineLoop::LaunchStep() {
   const SteadyTime now = clock_.Now();
   std::vector<RunnableTurn> runnable;
   std::vector<int64_t> ids;  // [runnable]
-  for (const auto& [id, running] : running_) {
+  const std::set<int64_t> without_logits = WithoutLogits();
+  for (auto& [id, running] : running_) {
     Turn& turn = *running.turn;
-    if (turn.rows_left() == 0) continue;
+    if (turn.rows_left() == 0 || without_logits.contains(id) || !MayLaunch(running)) continue;
     turn.BeginStep(now);
     runnable.push_back({turn.feeds_sampled(), turn.rows_left(), turn.plan_ahead().TokensUntilCut()});
     ids.push_back(id);
   }
-  if (runnable.empty()) return false;
+  if (runnable.empty()) return Launch::kNothing;
   Batch batch(vocabulary_);
   for (const ScheduledSlice& slice : ScheduleStep(runnable, options_.max_num_batched_tokens, step_)) {
     const int64_t id = ids[static_cast<size_t>(slice.turn)];
@@ -96,23 +116,29 @@ bool EngineLoop::LaunchStep() {
     // All ids before it are launched: the position of the one to come is their number.
     const auto position = static_cast<uint64_t>(turn.plan_ahead().tokens_seen() + slice.rows);
     const kernels::SampleRequest sample = MakeSampleRequest(turn.sampling(), turn.seed(), position);
-    batch.Add(id, turn.cache().slot, turn.plan_ahead(), turn.Ids(slice.rows),
-              turn.SamplesAfter(slice.rows) ? &sample : nullptr, turn.Targets(slice.rows));
+    const LogitRows logits = {turn.FirstLogits(slice.rows), slice.rows, turn.SamplesOnHost(slice.rows)};
+    // Of a step that may be recorded every row is sampled from.
+    const bool sampled =
+        turn.SamplesAfter(slice.rows) && (!logits.samples || (slice.rows == 1 && model_.max_steps_in_flight() > 1));
+    batch.Add(id, turn.cache().slot, turn.plan_ahead(), turn.Ids(slice.rows), sampled ? &sample : nullptr,
+              turn.Targets(slice.rows), logits);
     turn.Launched(slice.rows);
   }
   ++step_;
   if (absl::Status status = model_.Launch(batch.forward()); !status.ok()) {
     FailStep(batch, status, /*launched=*/false);
-    return false;
+    return Launch::kFailed;
   }
   in_flight_.push_back(std::move(batch));
-  return true;
+  return Launch::kDone;
 }
 
-void EngineLoop::Step() {
-  const bool launched = LaunchStep();
+bool EngineLoop::Step() {
+  const Launch launch = LaunchStep();
   const bool full = static_cast<int>(in_flight_.size()) >= model_.max_steps_in_flight();
-  if (!in_flight_.empty() && (full || !launched)) CollectStep();
+  if (in_flight_.empty()) return launch != Launch::kNothing;
+  if (full || launch != Launch::kDone) CollectStep();
+  return true;
 }
 
 void EngineLoop::CollectStep() {
@@ -133,7 +159,9 @@ void EngineLoop::CollectStep() {
     const auto running = running_.find(entry.turn);
     if (running == running_.end()) continue;
     TakeResults(entry, running->second);
-    if (running->second.turn != nullptr) KeepImage(running->second);
+    if (running->second.turn == nullptr) continue;
+    KeepImage(running->second);
+    KeepMark(running->second);
   }
   ForgetEnded();
 }
@@ -165,6 +193,7 @@ void EngineLoop::LoseDevice(const absl::Status& cause) {
   if (options_.on_device_fault) options_.on_device_fault(cause);
   const absl::Status status(cause.code(), absl::StrCat("the device has failed: ", cause.message()));
   const absl::StatusCode code = absl::StatusCode::kUnavailable;
+  sessions_.ForgetPrefixes();
   for (auto& [id, running] : running_) Fail(running, status, code);
   ForgetEnded();
   for (std::unique_ptr<Turn>& turn : queue_.Take([](Turn&) { return true; })) {
@@ -193,6 +222,10 @@ void EngineLoop::TakeResults(const Batch::Entry& entry, Running& running) {
     }
     turn.AddScores(scores);
   }
+  if (entry.num_logits > 0) {
+    SampleOnHost(entry, turn);
+    return;
+  }
   turn.Fed(entry.rows);
   if (entry.sample >= 0) {
     TakeSampled(entry, running);
@@ -209,8 +242,12 @@ void EngineLoop::TakeSampled(const Batch::Entry& entry, Running& running) {
     Fail(running, absl::InternalError(kNotFinite));
     return;
   }
+  Sampled(running, id, std::nullopt);
+}
+
+void EngineLoop::Sampled(Running& running, int32_t id, std::optional<TokenLogprobs> logprobs) {
   metrics_.generation_tokens.fetch_add(1, std::memory_order_relaxed);
-  const FinishReason reason = running.turn->AddSampled(id, clock_.Now());
+  const FinishReason reason = running.turn->AddSampled(id, clock_.Now(), std::move(logprobs));
   if (reason != FinishReason::kNone) {
     End(running, reason, absl::OkStatus());
   } else {
@@ -218,19 +255,60 @@ void EngineLoop::TakeSampled(const Batch::Entry& entry, Running& running) {
   }
 }
 
+// The turn's rows leave the model's memory here: that is the next step's.
+void EngineLoop::SampleOnHost(const Batch::Entry& entry, Turn& turn) {
+  HostRows rows = turn.BeginHost(entry.rows, entry.samples_on_host);
+  const auto model_vocabulary = static_cast<size_t>(model_.vocabulary());
+  const auto size = static_cast<size_t>(turn.host()->row_size());
+  rows.logits.reserve(size * static_cast<size_t>(entry.num_logits));
+  for (int i = 0; i < entry.num_logits; ++i) {
+    const auto row = result_.logits.subspan(static_cast<size_t>(entry.first_logits + i) * model_vocabulary, size);
+    rows.logits.insert(rows.logits.end(), row.begin(), row.end());
+  }
+  // The turn may be gone when it is done; the job shares what it needs.
+  const auto job = std::make_shared<HostRows>(std::move(rows));
+  pool_.Post([this, id = entry.turn, host = turn.host(), job](kernels::Sampler& sampler) {
+    host->Run(std::move(*job), sampler, [this, id](HostResult result) {
+      const auto shared = std::make_shared<HostResult>(std::move(result));
+      queue_.Post([this, id, shared] { OnHostResult(id, std::move(*shared)); });
+    });
+  });
+}
+
+void EngineLoop::OnHostResult(int64_t id, HostResult result) {
+  const auto found = running_.find(id);
+  if (found == running_.end()) return;  // the device was lost meanwhile
+  Running& running = found->second;
+  Turn& turn = *running.turn;
+  turn.EndHost(result);
+  if (absl::IsInvalidArgument(result.status)) {
+    Undo(running, result.status);
+  } else if (!result.status.ok()) {
+    Fail(running, result.status);
+  } else if (result.id.has_value()) {
+    Sampled(running, *result.id, std::move(result.logprobs));
+  } else if (turn.all_fed()) {
+    End(running, FinishReason::kLength, absl::OkStatus());
+  } else {
+    turn.Publish();
+  }
+  if (running.turn != nullptr) KeepImage(running);
+  ForgetEnded();
+}
+
 // A long turn must not be read again from its begin after a crash that comes later: images are made while it runs. What
 // is in flight may write to the slot, so that ends first.
 void EngineLoop::KeepImage(Running& running) {
   Turn& turn = *running.turn;
+  turn.Pause(false);
   const int64_t tokens_seen = turn.cache().plan.tokens_seen();
-  if (!turn.journaled() || tokens_seen - running.image_tokens < mover_->image_interval()) return;
+  if (!turn.journaled() || turn.awaiting() || tokens_seen - running.image_tokens < mover_->image_interval()) return;
   turn.Pause(turn.in_flight());
   if (turn.in_flight()) return;
   // Without memory for it now, there will be some at a later step.
-  const std::shared_ptr<kernels::HostMemory> memory = mover_->TryStaging();
+  const std::shared_ptr<kernels::HostMemory> memory = mover_->TryTurnImage();
   if (memory == nullptr) return;
-  const absl::Status status =
-      model_.ReadSlot(turn.cache().slot, kernels::SlotPart::kAll, memory->bytes())->Wait();
+  const absl::Status status = model_.ReadSlot(turn.cache().slot, kernels::SlotPart::kAll, memory->bytes())->Wait();
   if (!status.ok()) return;  // a device that is lost says so again
   mover_->WriteImage(turn.lease().journal(), tokens_seen, turn.cache().digest, memory);
   running.image_tokens = tokens_seen;

@@ -1,5 +1,6 @@
 // How turns start and end: the loop's side towards sessions, their slots and their journals.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,7 @@ void EngineLoop::DropInterrupted() {
   for (auto& [id, running] : running_) {
     const FinishReason reason = Interruption(*running.turn);
     if (reason == FinishReason::kNone) continue;
-    if (running.turn->in_flight()) {
+    if (running.turn->unsettled()) {
       running.turn->StopFeeding();
     } else {
       Interrupt(running, reason);
@@ -34,8 +35,14 @@ void EngineLoop::DropInterrupted() {
 
 void EngineLoop::StartWaiting() {
   int seats = options_.max_num_seqs - static_cast<int>(running_.size() + coming_in_.size());
+  leader_has_read_ = false;
   SlotsLeft left;  // after the first turn that finds none the later ones do not try: first come, first served
+  std::set<const Turn*> late;  // they came after those were dropped, and never reach the model
   Turns started = queue_.Take([&](Turn& turn) {
+    if (Interruption(turn) != FinishReason::kNone) {
+      late.insert(&turn);
+      return true;
+    }
     // A prompt of one token, or none, that is only appended. It ends here: were it to take a seat or a slot from one
     // behind it, that one would wait with nothing running to wake us.
     if (turn.rows_left() == 0) return turn.one_shot() || !turn.lease().Place().moving;
@@ -44,7 +51,14 @@ void EngineLoop::StartWaiting() {
     return true;
   });
   for (std::unique_ptr<Turn>& turn : started) {
+    if (late.contains(turn.get())) {
+      const FinishReason reason = Interruption(*turn);
+      Running waiting(std::move(turn));
+      Interrupt(waiting, reason);
+      continue;
+    }
     if (turn->rows_left() == 0) {
+      if (!turn->one_shot()) turn->lease().Remember(nullptr, static_cast<size_t>(options_.rewind_turns));
       Running done(std::move(turn));
       End(done, FinishReason::kLength, absl::OkStatus());
       continue;
@@ -56,6 +70,8 @@ void EngineLoop::StartWaiting() {
       StartTurn(std::move(turn));
     }
   }
+  // Those that waited for it begin with its slot as it is now.
+  if (leader_has_read_) return StartWaiting();
   if ((left.sessions && left.one_shot) || !running_.empty() || !coming_in_.empty() || committing_.load() > 0 ||
       mover_->MakeRoom())
     return;
@@ -75,8 +91,10 @@ bool EngineLoop::FindSlot(Turn& turn, SlotsLeft& left) {
       return true;
     }
   }
+  if (WaitsForLeader(turn)) return false;
   bool& more = turn.one_shot() ? left.one_shot : left.sessions;
-  const std::optional<int> slot = more ? sessions_.TakeSlot(turn.one_shot()) : std::nullopt;
+  std::optional<int> slot;
+  if (more) slot = turn.one_shot() ? TakeOneShotSlot(turn) : sessions_.TakeSlot();
   if (!slot.has_value()) {
     more = false;
     mover_->MakeRoom();
@@ -132,7 +150,7 @@ void EngineLoop::StartTurn(std::unique_ptr<Turn> turn) {
   Running running(nullptr);
   const CascadePlan& plan = turn->cache().plan;
   // Nobody has fed this slot since it was taken: it may hold another's tokens.
-  if (plan.tokens_seen() == 0) model_.ClearSlot(turn->cache().slot);
+  if (plan.tokens_seen() == 0 && !turn->one_shot()) model_.ClearSlot(turn->cache().slot);
   if (!turn->one_shot()) {
     // Without a journal, nothing but a copy of all of it brings back what a stride's close has moved.
     const bool whole = turn->on_cancel() == OnCancel::kRollback && !turn->journaled();
@@ -151,10 +169,11 @@ void EngineLoop::StartTurn(std::unique_ptr<Turn> turn) {
     if (turn->journaled()) {
       running.image_tokens = turn->lease().journal()->ImageBefore(plan.tokens_seen()).value_or(0);
     }
-    turn->lease().Begin(turn->log());
   }
   running.turn = std::move(turn);
-  running_.emplace(next_turn_++, std::move(running));
+  const int64_t id = next_turn_++;
+  Running& started = running_.emplace(id, std::move(running)).first->second;
+  if (started.turn->one_shot()) BeginOneShot(id, started);
 }
 
 // End.
@@ -166,6 +185,13 @@ void EngineLoop::Interrupt(Running& running, FinishReason reason) {
 }
 
 void EngineLoop::Refuse(std::unique_ptr<Turn> turn, absl::Status status) {
+  if (!turn->one_shot()) {
+    turn->lease().Begin(nullptr);
+    if (turn->journaled() && turn->lease().journal()->taken()) {  // here it is not known any more
+      status = absl::UnavailableError(status.message());
+      turn->lease().Lose();
+    }
+  }
   TurnDelta last = turn->Refuse(std::move(status), clock_.Now());
   turn->lease().Release();
   Deliver(*turn, std::move(last));
@@ -182,11 +208,17 @@ void EngineLoop::Fail(Running& running, const absl::Status& cause, absl::StatusC
     if (turn->cache().slot >= 0) sessions_.ReturnSlot(turn->cache().slot);
   } else if (saved) {
     turn->lease().Begin(nullptr);
+    ForgetImages(*turn);
     turn->lease().Drop(FinishReason::kError);
   } else {
     turn->lease().Lose();
   }
   Deliver(*turn, std::move(last));
+}
+
+// Of a turn that is undone, what was made while it ran fits nothing any more.
+void EngineLoop::ForgetImages(Turn& turn) {
+  if (turn.journaled()) mover_->RemoveImagesAfter(turn.lease().journal(), turn.start_position());
 }
 
 void EngineLoop::End(Running& running, FinishReason reason, absl::Status status) {
@@ -195,7 +227,7 @@ void EngineLoop::End(Running& running, FinishReason reason, absl::Status status)
                                         static_cast<int64_t>(options_.cache_bytes_per_slot), clock_.Now());
   Turn& turn = *running.turn;
   if (turn.one_shot()) {
-    if (turn.cache().slot >= 0) sessions_.ReturnSlot(turn.cache().slot);
+    LeaveSlot(running);
   } else if (turn.replaying()) {
     turn.lease().Drop(reason);
   } else if (interrupted && turn.on_cancel() == OnCancel::kRollback) {
@@ -214,17 +246,36 @@ void EngineLoop::End(Running& running, FinishReason reason, absl::Status status)
 }
 
 // The session is to be what it was when the turn began.
-void EngineLoop::TakeBack(Running& running) {
+bool EngineLoop::TakeBack(Running& running) {
   Turn& turn = *running.turn;
   turn.lease().Begin(nullptr);
+  ForgetImages(turn);
   const bool fed = turn.cache().plan.tokens_seen() + 1 > turn.start_position();
   const bool kept = running.start != nullptr && (running.start_part == kernels::SlotPart::kAll ||
                                                  turn.cache().plan.strides_closed() == running.start_closed);
   if (!fed || (kept && model_.WriteSlot(turn.cache().slot, running.start_part, running.start->bytes())->Wait().ok())) {
     turn.lease().Release();
-    return;
+    return true;
   }
   turn.lease().Drop(FinishReason::kCancelled);
+  return turn.journaled();
+}
+
+void EngineLoop::Undo(Running& running, const absl::Status& cause) {
+  Turn& turn = *running.turn;
+  TurnDelta last = turn.Finish(FinishReason::kError, cause, options_.geometry,
+                               static_cast<int64_t>(options_.cache_bytes_per_slot), clock_.Now());
+  if (turn.one_shot()) {
+    if (turn.cache().slot >= 0) sessions_.ReturnSlot(turn.cache().slot);
+  } else {
+    last.usage.session_tokens_seen = turn.start_position();
+    const bool saved = TakeBack(running);
+    last.status = absl::Status(
+        cause.code(),
+        absl::StrCat(std::string(cause.message()), saved ? "; the session is as before" : "; the session is lost"));
+  }
+  Deliver(turn, std::move(last));
+  running.turn.reset();
 }
 
 void EngineLoop::Commit(std::unique_ptr<Turn> turn, TurnDelta last) {
@@ -256,12 +307,20 @@ void EngineLoop::Committed(Turn& turn, TurnDelta last, Durability reached, absl:
   } else {
     // Not acknowledged, so the session stays where its journal is.
     last.finish_reason = FinishReason::kError;
+    const bool taken = turn.lease().journal()->taken();
     last.status = absl::Status(
-        absl::IsResourceExhausted(status) || absl::IsAborted(status) ? status.code() : absl::StatusCode::kInternal,
-        absl::StrCat("the turn could not be saved, and the session is as before: ", status.message()));
+        taken                               ? absl::StatusCode::kUnavailable
+        : absl::IsResourceExhausted(status) ? absl::StatusCode::kResourceExhausted
+                                            : absl::StatusCode::kInternal,
+        absl::StrCat("the turn could not be saved, and the session is as before: ", std::string(status.message())));
     last.usage.session_tokens_seen = turn.start_position();
     turn.lease().Begin(nullptr);
-    turn.lease().Drop(FinishReason::kError);
+    ForgetImages(turn);
+    if (taken) {
+      turn.lease().Lose();
+    } else {
+      turn.lease().Drop(FinishReason::kError);
+    }
     Deliver(turn, std::move(last));
   }
   committing_.fetch_sub(1);
@@ -269,7 +328,7 @@ void EngineLoop::Committed(Turn& turn, TurnDelta last, Durability reached, absl:
 }
 
 void EngineLoop::Acknowledge(Turn& turn, TurnDelta last, Durability reached) {
-  const bool counts = !turn.journaled() || turn.added_tokens() > 0;
+  const bool counts = turn.added_tokens() > 0;
   if (counts) {
     last.acknowledgement = Acknowledgement{
         .turn = turn.turns_before() + 1, .digest = turn.cache().position_digest(), .durability = reached};
@@ -282,6 +341,7 @@ void EngineLoop::Deliver(Turn& turn, TurnDelta last) {
   auto& counter = last.finish_reason == FinishReason::kError ? metrics_.turns_failed : metrics_.turns_finished;
   counter.fetch_add(1, std::memory_order_relaxed);
   mover_->SomethingChanged();
+  LeaveReplies(turn);
   turn.Push(std::move(last));
   queue_.Done(1);
 }

@@ -7,7 +7,11 @@
 namespace cascade {
 
 struct Metrics {
-  std::atomic<int64_t> prompt_tokens{0};      // fed
+  std::atomic<int64_t> prompt_tokens{0};   // fed
+  std::atomic<int64_t> prefix_queries{0};  // of prompts that were looked for in the prefix cache
+  std::atomic<int64_t> prefix_hits{0};     // of those, found there or with a turn of the same prompt, and not fed
+  std::atomic<int64_t> prefix_turns{0};    // turns that found some
+  std::atomic<int> prefix_entries{0};
   std::atomic<int64_t> generation_tokens{0};  // sampled
   std::atomic<int64_t> tokens_evicted{0};
   std::atomic<int64_t> stride_closes{0};

@@ -19,19 +19,26 @@ int CountHostPlaces(int64_t bytes, size_t cache_bytes) {
   return static_cast<int>(std::min<int64_t>(bytes / std::max<int64_t>(1, static_cast<int64_t>(cache_bytes)), 1 << 20));
 }
 
+int CountMemorySessions(int num_slots, int64_t host_cache_bytes, size_t cache_bytes) {
+  return num_slots - 1 + std::max(0, CountHostPlaces(host_cache_bytes, cache_bytes) - 1);
+}
+
 Mover::Mover(const EngineOptions& options, Model& model, SessionStore& sessions, Metrics& metrics,
-             BetweenSteps between_steps, std::function<void()> wake)
+             BetweenSteps between_steps, std::function<void()> wake,
+             std::function<void(const absl::Status&)> on_lost_device)
     : options_(options),
       model_(model),
       sessions_(sessions),
       metrics_(metrics),
       between_steps_(std::move(between_steps)),
       wake_(std::move(wake)),
+      on_lost_device_(std::move(on_lost_device)),
       cache_bytes_(model.SlotBytes(kernels::SlotPart::kAll)),
       // The promise of the journal: a crash never costs reading a whole life again.
       image_interval_(4 * (int64_t{options.geometry.cache_tokens()} + options.geometry.stride)),
       host_(model, cache_bytes_, CountHostPlaces(options.host_cache_bytes, cache_bytes_)),
       staging_(model, cache_bytes_, kStagingPlaces),
+      turn_images_(model, cache_bytes_, kStagingPlaces),
       scores_(model, model.SlotBytes(kernels::SlotPart::kScores), -1) {
   in_.thread = std::thread([this] { Run(in_); });
   out_.thread = std::thread([this] { Run(out_); });
@@ -111,6 +118,9 @@ BroughtIn Mover::Bring(Session& session, int slot) {
   result.tokens_seen = restored->tokens_seen;
   result.digest = restored->digest;
   result.ids = std::move(restored->ids);
+  if (!restored->damage.empty() && options_.on_damaged_image) {
+    options_.on_damaged_image(session.id.substr(0, kIdPartInLogs), restored->damage);
+  }
   if (result.tokens_seen > 0) result.status = CopyIn(slot, staging->bytes());
   return result;
 }
@@ -138,8 +148,14 @@ void Mover::MoveOneOut() {
     }
   }
   if (!status.ok()) out_failed_.store(true);
+  Tell(status);
   moving_out_.fetch_sub(1);
   wake_();
+}
+
+// Of work that nobody waits for.
+void Mover::Tell(const absl::Status& status) {
+  if (IsLostDevice(status)) on_lost_device_(status);
 }
 
 absl::Status Mover::CopyTo(std::span<std::byte> host, int slot) {
@@ -162,6 +178,7 @@ absl::Status Mover::ParkToHost(SessionMove& move) {
       const bool gone = ParkToDisk(*oldest).ok();
       sessions_.EndMove(*oldest, gone ? SessionHome::kDisk : oldest->home, gone ? nullptr : oldest->host);
       oldest.reset();
+      wake_();  // a turn may wait for that one
       memory = host_.TryTake();
     }
   }
@@ -185,6 +202,12 @@ absl::Status Mover::ParkToDisk(SessionMove& move) {
 }
 
 absl::Status Mover::Park(SessionMove move, ParkTarget target) {
+  absl::Status status = ParkMove(move, target);
+  wake_();  // a turn may wait for its end
+  return status;
+}
+
+absl::Status Mover::ParkMove(SessionMove& move, ParkTarget target) {
   absl::Status status;
   const SessionHome home = move.home;
   if (home == SessionHome::kNone || home == SessionHome::kDisk ||
@@ -256,6 +279,7 @@ void Mover::RefreshImage(const std::string& id) {
     // The session can go on; the file is written beside it.
     sessions_.EndMove(*move, move->home, move->host);
     wake_();
+    if (due) Tell(memory.status());
     if (!memory.ok()) return;
     WriteImageNow(*move->journal, tokens_seen, move->digest, (*memory)->bytes()).IgnoreError();
   });
@@ -266,6 +290,7 @@ void Mover::WriteSlotImage(std::shared_ptr<Journal> journal, const SessionCache&
   Post(out_, [this, journal = std::move(journal), cache, done = std::move(done)] {
     absl::StatusOr<std::shared_ptr<kernels::HostMemory>> memory = CopyOut(cache.slot);
     absl::Status status = memory.status();
+    Tell(status);
     if (status.ok()) {
       status = WriteImageNow(*journal, cache.plan.tokens_seen(), cache.digest, (*memory)->bytes());
     }
@@ -273,12 +298,24 @@ void Mover::WriteSlotImage(std::shared_ptr<Journal> journal, const SessionCache&
   });
 }
 
+void Mover::RemoveFiles(std::shared_ptr<Session> session) {
+  Post(out_, [this, session = std::move(session)] {
+    // What another server has is only forgotten here.
+    session->journal->Remove().IgnoreError();
+    sessions_.Gone(session->id);
+  });
+}
+
+void Mover::RemoveImagesAfter(std::shared_ptr<Journal> journal, int64_t tokens_seen) {
+  Post(out_, [journal = std::move(journal), tokens_seen] { journal->RemoveImagesAfter(tokens_seen).IgnoreError(); });
+}
+
 std::pair<int, int> Mover::ParkAll(std::chrono::steady_clock::time_point deadline) {
   int parked = 0;
   const std::vector<std::string> ids = sessions_.Unparked();
   for (const std::string& id : ids) {
     if (std::chrono::steady_clock::now() >= deadline) break;
-    std::optional<SessionMove> move = sessions_.BeginMoveOf(id);
+    std::optional<SessionMove> move = sessions_.BeginMoveOf(id, deadline);
     if (move.has_value() && Park(*std::move(move), ParkTarget::kDisk).ok()) ++parked;
   }
   return {parked, static_cast<int>(ids.size()) - parked};

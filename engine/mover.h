@@ -40,9 +40,11 @@ struct BroughtIn {
 // Any thread but the engine's, unless said.
 class Mover {
  public:
-  // `wake`: the engine's thread looks again for what waits. All outlive it; `between_steps` until Stop has returned.
+  // `wake`: the engine's thread looks again for what waits. `on_lost_device`: of work that nobody waits for; it may
+  // wait for that thread. All outlive it; `between_steps` until Stop has returned.
   Mover(const EngineOptions& options, Model& model, SessionStore& sessions, Metrics& metrics,
-        BetweenSteps between_steps, std::function<void()> wake);
+        BetweenSteps between_steps, std::function<void()> wake,
+        std::function<void(const absl::Status&)> on_lost_device);
   ~Mover() { Stop(); }
   Mover(const Mover&) = delete;
   Mover& operator=(const Mover&) = delete;
@@ -60,7 +62,7 @@ class Mover {
   void WriteImage(std::shared_ptr<Journal> journal, int64_t tokens_seen, uint64_t digest,
                   std::shared_ptr<kernels::HostMemory> cache);
   // Memory for that; null: none is free now.
-  std::shared_ptr<kernels::HostMemory> TryStaging() { return staging_.TryTake(); }
+  std::shared_ptr<kernels::HostMemory> TryTurnImage() { return turn_images_.TryTake(); }
   std::shared_ptr<kernels::HostMemory> TryScores() { return scores_.TryTake(); }
 
   // Begins to write an image of an idle session, if its newest is too old. Returns at once.
@@ -75,11 +77,15 @@ class Mover {
   void WriteSlotImage(std::shared_ptr<Journal> journal, const SessionCache& cache,
                       std::function<void(absl::Status)> done);
 
+  // Return at once.
+  // Of a session that has expired.
+  void RemoveFiles(std::shared_ptr<Session> session);
+  void RemoveImagesAfter(std::shared_ptr<Journal> journal, int64_t tokens_seen);
+
   // These wait.
   // Ends the move. FAILED_PRECONDITION: this session can not go there; RESOURCE_EXHAUSTED: there is no room.
   absl::Status Park(SessionMove move, ParkTarget target);
-  // What is in a slot or host memory, in host memory. Null: no memory.
-  absl::StatusOr<std::shared_ptr<kernels::HostMemory>> CopyOut(int slot);
+  absl::Status CopyTo(std::span<std::byte> host, int slot);  // `host` lies in HostMemory
   // All sessions with a journal, to disk, until `deadline`: how many went, how many did not.
   std::pair<int, int> ParkAll(std::chrono::steady_clock::time_point deadline);
 
@@ -99,7 +105,9 @@ class Mover {
 
   BroughtIn Bring(Session& session, int slot);
   absl::Status CopyIn(int slot, std::span<const std::byte> cache);
-  absl::Status CopyTo(std::span<std::byte> host, int slot);
+  absl::StatusOr<std::shared_ptr<kernels::HostMemory>> CopyOut(int slot);
+  absl::Status ParkMove(SessionMove& move, ParkTarget target);
+  void Tell(const absl::Status& status);
   absl::Status ParkToHost(SessionMove& move);  // ends the move when it is OK
   absl::Status ParkToDisk(SessionMove& move);
   absl::Status WriteImageNow(Journal& journal, int64_t tokens_seen, uint64_t digest, std::span<const std::byte> cache);
@@ -111,11 +119,14 @@ class Mover {
   Metrics& metrics_;
   const BetweenSteps between_steps_;
   const std::function<void()> wake_;
+  const std::function<void(const absl::Status&)> on_lost_device_;
   const size_t cache_bytes_;
   const int64_t image_interval_;
   HostPlaces host_;     // of parked sessions
   HostPlaces staging_;  // on their way to and from files
-  HostPlaces scores_;   // of turns' starts
+  // Of images of turns that go on. Apart from those: their files are written by the same thread that waits for those.
+  HostPlaces turn_images_;
+  HostPlaces scores_;  // of turns' starts
   std::atomic<int> moving_out_{0};
   std::atomic<bool> out_failed_{false};  // the last time
   std::atomic<int64_t> image_ns_{0};     // of the last ones, averaged

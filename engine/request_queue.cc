@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,13 +10,26 @@
 namespace cascade {
 
 absl::Status RequestQueue::Push(std::unique_ptr<Turn>& turn) {
+  std::vector<std::unique_ptr<Turn>> turns;
+  turns.push_back(std::move(turn));
+  absl::Status status = Push(turns);
+  if (!status.ok()) turn = std::move(turns.front());
+  return status;
+}
+
+absl::Status RequestQueue::Push(std::vector<std::unique_ptr<Turn>>& turns) {
   MutexLock lock(mutex_);
   if (closed_) return absl::UnavailableError("the server is draining");
-  if (static_cast<int>(waiting_.size()) >= capacity_) {
-    return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", capacity_, " requests wait"));
+  if (waiting_.size() + turns.size() > static_cast<size_t>(capacity_)) {
+    return absl::ResourceExhaustedError(
+        turns.size() == 1 ? absl::StrCat("the queue is full: ", capacity_, " requests wait")
+                          : absl::StrCat("the queue has no room for ", turns.size(), " requests: ", waiting_.size(),
+                                         " of at most ", capacity_, " wait"));
   }
-  waiting_.push_back(std::move(turn));
-  ++not_done_;
+  const auto lower = [&](const std::unique_ptr<Turn>& other) { return other->priority() < turns[0]->priority(); };
+  waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), lower), std::make_move_iterator(turns.begin()),
+                  std::make_move_iterator(turns.end()));
+  not_done_ += static_cast<int64_t>(turns.size());
   signalled_ = true;
   wake_.NotifyOne();
   return absl::OkStatus();

@@ -100,6 +100,7 @@ absl::StatusOr<SessionInfo> Rewind(const EngineOptions& options, const RewindReq
   session.last_finish = start->last_finish;
   session.turns = start->turns;
   session.last_turn.reset();
+  session.acknowledged_turn.reset();
   while (!session.turn_starts.empty() && session.turn_starts.back().turns >= start->turns)
     session.turn_starts.pop_back();
   const SessionInfo info = lease.Become(session);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "engine/cache/cache_image.h"
@@ -25,19 +26,30 @@ absl::StatusOr<Source> ReadCache(const TransferContext& context, Session& sessio
       source.tokens_seen = 0;
       return source;
     case SessionHome::kSlot: {
-      auto copied = context.mover.CopyOut(session.cache.slot);
-      if (!copied.ok()) return copied.status();
-      source.cache = *std::move(copied);
+      // Not of the mover's own memory: a reader may take any time.
+      auto memory = context.model.AllocateHost(context.model.SlotBytes(kernels::SlotPart::kAll));
+      if (!memory.ok()) return memory.status();
+      source.cache = *std::move(memory);
+      if (absl::Status status = context.mover.CopyTo(source.cache->bytes(), session.cache.slot); !status.ok()) {
+        return status;
+      }
       return source;
     }
     case SessionHome::kHost:
-      source.cache = session.host;
+      if (session.host != nullptr) {
+        auto memory = context.model.AllocateHost(session.host->bytes().size());
+        if (!memory.ok()) return memory.status();
+        source.cache = *std::move(memory);
+        std::memcpy(source.cache->bytes().data(), session.host->bytes().data(), session.host->bytes().size());
+      }
       source.ids = session.replay;
       source.tokens_seen = fed - static_cast<int64_t>(session.replay.size());
       return source;
     case SessionHome::kDisk:
       break;
   }
+  // Another server may have it now.
+  if (absl::Status status = session.journal->Claim(); !status.ok()) return status;
   auto memory = context.model.AllocateHost(context.model.SlotBytes(kernels::SlotPart::kAll));
   if (!memory.ok()) return memory.status();
   auto restored = session.journal->Restore(fed, fed, (*memory)->bytes());

@@ -29,6 +29,7 @@ class SessionReader {
   bool NeedsReading(const std::string& id) { return sessions_.NeedsReading(id); }
 
  private:
+  void TellDamage(const std::string& id, const absl::Status& damage);
   absl::Status ReadOne(const std::string& id);
   std::shared_ptr<TurnLog> LogOf(const Journal& journal) const;
 

@@ -21,6 +21,10 @@ void Merge(TurnDelta& delta, TurnDelta later) {
   Append(later.token_ids, delta.token_ids);
   std::swap(delta.scores, later.scores);
   Append(later.scores, delta.scores);
+  std::swap(delta.logprobs, later.logprobs);
+  Append(later.logprobs, delta.logprobs);
+  std::swap(delta.prompt_logprobs, later.prompt_logprobs);
+  Append(later.prompt_logprobs, delta.prompt_logprobs);
   delta = std::move(later);
 }
 

@@ -1,11 +1,18 @@
 #include "engine/turn.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "kernels/base/check.h"
 
 namespace cascade {
+namespace {
+
+// Rows of a prompt whose logits are on the host at once.
+constexpr int64_t kPromptLogitRows = 16;
+
+}  // namespace
 
 Turn::Turn(Setup setup, const Tokenizer& tokenizer)
     : setup_(std::move(setup)),
@@ -18,13 +25,18 @@ Turn::Turn(Setup setup, const Tokenizer& tokenizer)
   feed_.reserve(setup_.prompt.size() + 1);
   if (had_pending_) feed_.push_back(*setup_.cache.pending);
   feed_.insert(feed_.end(), setup_.prompt.begin(), setup_.prompt.end());
-  if (setup_.journaled) {
+  if (setup_.journaled || setup_.leaves_prefix) {
     added_ = std::move(setup_.prompt);
   } else {
     std::vector<int32_t>().swap(setup_.prompt);
   }
   CASCADE_CHECK(!feed_.empty());
   feed_end_ = samples_ ? feed_.size() : feed_.size() - 1;
+  prompt_feed_ = feed_end_;
+  prompt_last_ = feed_.size() - 1;
+  if (setup_.seeks_prefix) digests_ = DigestTrail(std::span<const int32_t>(feed_).first(feed_end_));
+  const bool is_kept = setup_.seeks_prefix && static_cast<int64_t>(prompt_last_) >= kMinPrefixTokens;
+  if (samples_ && prompt_last_ > 0 && (is_kept || setup_.replies != nullptr)) hold_at_ = prompt_last_;
   if (setup_.kind == TurnKind::kScore) delta_.score_total = static_cast<int64_t>(feed_end_);
 }
 
@@ -48,18 +60,60 @@ void Turn::BeginReplay(const CascadeGeometry& geometry, int64_t tokens_seen, uin
   feed_ = std::move(ids);
 }
 
+void Turn::BeginAt(const CascadeGeometry& geometry, int64_t tokens, uint64_t digest) {
+  CASCADE_CHECK(one_shot() && launched_ == 0 && tokens < static_cast<int64_t>(feed_end_));
+  setup_.cache.plan = CascadePlan(geometry, tokens);
+  setup_.cache.digest = digest;
+  plan_ahead_ = setup_.cache.plan;
+  next_ = launched_ = static_cast<size_t>(tokens);
+  cached_tokens_ = tokens;
+}
+
+Prefix Turn::TakePrefix() {
+  Prefix prefix;
+  prefix.tenant = setup_.tenant;
+  prefix.ids = std::move(added_);
+  prefix.ids.resize(static_cast<size_t>(setup_.cache.plan.tokens_seen()));
+  prefix.digest = setup_.cache.digest;
+  prefix.slot = setup_.cache.slot;
+  return prefix;
+}
+
 int64_t Turn::rows_left() const {
-  if (stopped_feeding_ || paused_) return 0;
+  if (stopped_feeding_ || paused_ || awaiting_) return 0;
   if (launched_ < replay_end_) return static_cast<int64_t>(replay_end_ - launched_);
-  if (launched_ < feed_end_) return static_cast<int64_t>(feed_end_ - launched_);
+  if (launched_ < feed_end_) {
+    const auto left = static_cast<int64_t>(std::min(feed_end_, hold_at_) - launched_);
+    if (!setup_.prompt_logprobs || decoding()) return left;
+    return in_flight() ? 0 : std::min(left, kPromptLogitRows);
+  }
   return MayFeedUnknown() ? 1 : 0;
 }
 
-// With all launched: may the row of the id that is being sampled go too? Only if that id can end the turn in no way
-// that the device does not see (end ids) and that is not known now (max_tokens).
+// With all launched: may the row of the id that is being sampled go too? Only if the device samples it, and that id can
+// end the turn in no way that the device does not see (end ids, after which the row is dead: so they must end it) and
+// that is not known now (max_tokens).
 bool Turn::MayFeedUnknown() const {
-  const bool being_sampled = samples_ && in_flight() && !unknown_launched_;
-  return being_sampled && setup_.stop.empty() && completion_tokens_ + 1 < setup_.max_tokens;
+  const bool being_sampled = samples_ && in_flight() && !unknown_launched_ && !host_sampled();
+  const bool device_sees_end = setup_.stop.empty() && setup_.stop_token_ids.empty() && !setup_.ignore_eos;
+  return being_sampled && device_sees_end && completion_tokens_ + 1 < setup_.max_tokens;
+}
+
+bool Turn::SamplesAfter(int count) const {
+  if (!samples_ || launched_ < replay_end_) return false;
+  return launched_ == feed_end_ || launched_ + static_cast<size_t>(count) == feed_end_;
+}
+
+int Turn::FirstLogits(int count) const {
+  if (launched_ < replay_end_) return count;
+  if (setup_.prompt_logprobs && !decoding()) return 0;
+  return SamplesOnHost(count) ? count - 1 : count;
+}
+
+int Turn::most_logits() const {
+  if (setup_.host == nullptr || launched_ < replay_end_) return 0;
+  if (setup_.prompt_logprobs && !decoding()) return static_cast<int>(rows_left());
+  return host_sampled() ? 1 : 0;
 }
 
 std::span<const int32_t> Turn::Ids(int count) const {
@@ -74,7 +128,9 @@ std::span<const int32_t> Turn::Targets(int count) const {
 }
 
 void Turn::BeginStep(SteadyTime now) {
-  if (!first_step_.has_value()) first_step_ = now;
+  if (first_step_.has_value()) return;
+  first_step_ = now;
+  delta_.text = std::exchange(setup_.echo, "");
 }
 
 void Turn::Launched(int count) {
@@ -89,8 +145,8 @@ void Turn::Launched(int count) {
 void Turn::Fed(int count) {
   CASCADE_CHECK(next_ + static_cast<size_t>(count) <= launched_);
   setup_.cache.plan.Follow(count);
-  setup_.cache.digest = ExtendTokenDigest(
-      setup_.cache.digest, std::span<const int32_t>(feed_).subspan(next_, static_cast<size_t>(count)));
+  setup_.cache.digest = ExtendTokenDigest(setup_.cache.digest,
+                                          std::span<const int32_t>(feed_).subspan(next_, static_cast<size_t>(count)));
   if (!replaying()) rows_fed_ += count;
   next_ += static_cast<size_t>(count);
 }
@@ -102,25 +158,63 @@ void Turn::AddScores(std::span<const kernels::TokenScore> scores) {
   delta_.scores.insert(delta_.scores.end(), scores.begin(), scores.end());
 }
 
-FinishReason Turn::AddSampled(int32_t id, SteadyTime now) {
-  CASCADE_CHECK(samples_ && all_fed());
+HostRows Turn::BeginHost(int count, bool samples) {
+  HostRows rows;
+  rows.logits = std::move(host_memory_);
+  rows.logits.clear();
+  if (setup_.prompt_logprobs && !decoding()) {
+    const size_t begin = next_ + 1;
+    const size_t end = std::min(feed_.size(), begin + static_cast<size_t>(count));
+    rows.targets.assign(feed_.begin() + static_cast<ptrdiff_t>(begin), feed_.begin() + static_cast<ptrdiff_t>(end));
+  }
+  Fed(count);
+  rows.samples = samples;
+  rows.position = static_cast<uint64_t>(setup_.cache.plan.tokens_seen());
+  awaiting_ = true;
+  return rows;
+}
+
+void Turn::EndHost(HostResult& result) {
+  CASCADE_CHECK(awaiting_);
+  awaiting_ = false;
+  host_memory_ = std::move(result.memory);
+  delta_.prompt_logprobs.insert(delta_.prompt_logprobs.end(), std::make_move_iterator(result.prompt.begin()),
+                                std::make_move_iterator(result.prompt.end()));
+}
+
+FinishReason Turn::AddSampled(int32_t id, SteadyTime now, std::optional<TokenLogprobs> logprobs) {
+  CASCADE_CHECK(samples_ && all_fed() && !awaiting_);
   if (!first_sampled_.has_value()) first_sampled_ = now;
   last_sampled_ = now;
   ++completion_tokens_;
-  if (completion_tokens_ == 1) std::vector<int32_t>().swap(feed_);  // a long prompt's memory
-  if (setup_.journaled) added_.push_back(id);
+  if (completion_tokens_ == 1) {
+    Say(std::span<const int32_t>(feed_).subspan(replay_end_ + (had_pending_ ? 1 : 0)));
+    std::vector<int32_t>().swap(feed_);  // a long prompt's memory
+  }
+  Say({&id, 1});
+  // The rows of a prompt were many; and where the device goes on there are no others.
+  if (!host_memory_.empty() && (!host_sampled() || (completion_tokens_ == 1 && setup_.prompt_logprobs))) {
+    std::vector<float>().swap(host_memory_);
+  }
+  if (setup_.journaled || setup_.leaves_prefix) added_.push_back(id);
   replay_end_ = 0;
   feed_.assign(1, id);
   next_ = 0;
   launched_ = std::exchange(unknown_launched_, false) ? 1 : 0;
   feed_end_ = 1;
   delta_.token_ids.push_back(id);
+  if (logprobs.has_value()) delta_.logprobs.push_back(*std::move(logprobs));
 
-  if (IsEnd(id)) return FinishReason::kStop;  // not printed
+  if (EndsReply(id)) {
+    delta_.stop_token_id = id;
+    if (setup_.include_stop) delta_.text += TextOfStop(id);
+    return FinishReason::kStop;
+  }
   delta_.text += decoder_.Append(id);
   if (decoder_.stopped()) {
     reply_ended_ = true;
     delta_.stop_sequence = decoder_.matched_stop();
+    if (setup_.include_stop) delta_.text += decoder_.matched_stop();
     return FinishReason::kStopSequence;
   }
   return completion_tokens_ >= setup_.max_tokens ? FinishReason::kLength : FinishReason::kNone;
@@ -138,79 +232,28 @@ void Turn::Push(TurnDelta delta) {
   setup_.stream->Push(std::move(delta));
 }
 
-TurnRecord Turn::Record(FinishReason reason, const std::string& stop_sequence, int64_t ended_ms) {
-  TurnRecord record;
-  record.position = start_position_;
-  record.turn_id = setup_.turn_id;
-  record.kind = setup_.kind;
-  record.seed = setup_.seed;
-  record.ids = std::move(added_);
-  record.ids.resize(static_cast<size_t>(added_tokens()));  // what was not fed when it was cut
-  record.prompt_tokens = added_tokens() - completion_tokens_;
-  record.finish = reason;
-  record.reply_end = setup_.reply_end;
-  record.stop_sequence = stop_sequence;
-  record.ended_ms = ended_ms;
-  return record;
+void Turn::Say(std::span<const int32_t> ids) {
+  if (one_shot()) return;
+  ids = ids.last(std::min(ids.size(), kRecentIds));
+  said_.insert(said_.end(), ids.begin(), ids.end());
+  if (said_.size() > 2 * kRecentIds) said_.erase(said_.begin(), said_.end() - static_cast<ptrdiff_t>(kRecentIds));
 }
 
-TurnDelta Turn::Refuse(absl::Status status, SteadyTime now) {
-  delta_.finished = true;
-  delta_.finish_reason = FinishReason::kError;
-  delta_.status = std::move(status);
-  delta_.usage.session_tokens_seen = start_position_;
-  delta_.usage.queue_time = now - setup_.arrival;
-  return TakeDelta();
+// A control token has no bytes, but a name.
+std::string Turn::TextOfStop(int32_t id) {
+  if (tokenizer_.IsControl(id)) {
+    std::string text = decoder_.Finish();
+    reply_ended_ = true;
+    return text.append(tokenizer_.TokenText(id));
+  }
+  std::string text = decoder_.Append(id);
+  if (decoder_.stopped()) text += decoder_.matched_stop();
+  return text;
 }
 
-TurnDelta Turn::Finish(FinishReason reason, absl::Status status, const CascadeGeometry& geometry, int64_t cache_bytes,
-                       SteadyTime now) {
-  if (replaying()) {  // the session is what it was
-    setup_.cache.plan = *replaced_plan_;
-    setup_.cache.digest = replaced_digest_;
-  } else {
-    SettlePending(reason);
-  }
-  if (completion_tokens_ > 0 && !reply_ended_) delta_.text += decoder_.Finish();
-  delta_.finished = true;
-  delta_.finish_reason = reason;
-  delta_.status = std::move(status);
-
-  const SessionCache& cache = setup_.cache;
-  const CascadePlan plan(geometry, cache.position());
-  Usage& usage = delta_.usage;
-  usage.completion_tokens = completion_tokens_;
-  usage.prompt_tokens = cache.position() - start_position_ - completion_tokens_;
-  usage.session_tokens_seen = cache.position();
-  usage.tokens_resident = plan.tokens_resident();
-  usage.tokens_evicted = plan.tokens_evicted();
-  usage.cache_bytes = cache_bytes;
-  const SteadyTime started = first_step_.value_or(now);
-  const SteadyTime sampled = first_sampled_.value_or(now);
-  usage.queue_time = started - setup_.arrival;
-  usage.prefill_time = sampled - started;
-  if (first_sampled_.has_value()) usage.decode_time = last_sampled_ - sampled;
-  return TakeDelta();
-}
-
-// Which id of those not fed belongs to the session already: the one sampled last; the prompt's last one; and when the
-// turn was cut while it read its prompt, the one that would have been next. A turn that was cut before it fed anything
-// leaves the session as it was.
-void Turn::SettlePending(FinishReason reason) {
-  const bool cut = reason == FinishReason::kCancelled || reason == FinishReason::kDeadline;
-  if (cut && rows_fed_ == 0) return;
-  if (next_ >= feed_.size()) {  // all was fed and nothing sampled from it: an error, which ends the session
-    setup_.cache.pending.reset();
-    return;
-  }
-  setup_.cache.pending = feed_[next_];
-  if (setup_.cache.position() == start_position_) return;
-  if (IsEnd(feed_[next_])) {
-    setup_.reply_end = ReplyEnd::kEndToken;
-  } else {
-    const bool reply_begun = completion_tokens_ > 0 || setup_.asks_for_reply;
-    setup_.reply_end = reply_begun ? ReplyEnd::kCut : ReplyEnd::kNone;
-  }
+bool Turn::EndsReply(int32_t id) const {
+  const std::vector<int32_t>& stops = setup_.stop_token_ids;
+  return std::find(stops.begin(), stops.end(), id) != stops.end() || (!setup_.ignore_eos && IsEnd(id));
 }
 
 bool Turn::IsEnd(int32_t id) const {

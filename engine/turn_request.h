@@ -65,6 +65,7 @@ enum class OnCancel : uint8_t {
 struct TurnRequest {
   TurnKind kind = TurnKind::kGenerate;
   std::string session_id;  // "": one-shot
+  std::string tenant;      // of a one-shot turn: whose caches it may find and leave. Never shared with another's
   Prompt prompt;
   SamplingParams sampling;
   std::optional<int64_t> max_tokens;  // unset: EngineOptions::default_max_tokens

@@ -1,11 +1,69 @@
 #include "engine/turn_validation.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "engine/session/recent_ids.h"
 
 namespace cascade {
 namespace {
 
+static_assert(kMaxRepeatLastN <= kRecentIds);
+
 absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
+
+template <class T>
+absl::Status CheckRange(const char* field, T value, T low, T high) {
+  if (value >= low && value <= high) return absl::OkStatus();  // NaN is not
+  return Invalid(absl::StrCat(field, " must be in [", low, ", ", high, "], got ", value));
+}
+
+// No id twice.
+absl::Status CheckIds(const char* field, const std::vector<int32_t>& ids, int most, int64_t vocabulary) {
+  if (ids.size() > static_cast<size_t>(most)) {
+    return Invalid(absl::StrCat(field, " must have at most ", most, " ids, got ", ids.size()));
+  }
+  std::vector<bool> seen(static_cast<size_t>(vocabulary));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocabulary) {
+      return Invalid(absl::StrCat(field, "[", i, "] must be in [0, ", vocabulary, ")"));
+    }
+    if (seen[static_cast<size_t>(ids[i])]) return Invalid(absl::StrCat(field, "[", i, "] must not be there twice"));
+    seen[static_cast<size_t>(ids[i])] = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateLogitRules(const SamplingParams& sampling, int64_t vocabulary) {
+  if (!(sampling.repetition_penalty > 0.0f && sampling.repetition_penalty <= 2.0f)) {
+    return Invalid(absl::StrCat("sampling.repetition_penalty must be in (0, 2], got ", sampling.repetition_penalty));
+  }
+  absl::Status status = CheckRange("sampling.repeat_last_n", sampling.repeat_last_n, 0, kMaxRepeatLastN);
+  if (status.ok()) status = CheckRange("sampling.frequency_penalty", sampling.frequency_penalty, -2.0f, 2.0f);
+  if (status.ok()) status = CheckRange("sampling.presence_penalty", sampling.presence_penalty, -2.0f, 2.0f);
+  if (!status.ok()) return status;
+  if (sampling.logit_bias.size() > static_cast<size_t>(kMaxLogitBias)) {
+    return Invalid(absl::StrCat("sampling.logit_bias must have at most ", kMaxLogitBias, " ids, got ",
+                                sampling.logit_bias.size()));
+  }
+  std::vector<int32_t> biased;
+  for (const auto& [id, bias] : sampling.logit_bias) {
+    if (id < 0 || id >= vocabulary) {
+      return Invalid(absl::StrCat("sampling.logit_bias must have ids in [0, ", vocabulary, ")"));
+    }
+    if (!(bias >= -100.0f && bias <= 100.0f)) {
+      return Invalid(absl::StrCat("sampling.logit_bias must have values in [-100, 100], got ", bias));
+    }
+    biased.push_back(id);
+  }
+  std::sort(biased.begin(), biased.end());
+  if (std::adjacent_find(biased.begin(), biased.end()) != biased.end()) {
+    return Invalid("sampling.logit_bias must have no id twice");
+  }
+  return CheckIds("sampling.allowed_token_ids", sampling.allowed_token_ids, kMaxAllowedTokens, vocabulary);
+}
 
 // Comparisons are written so that NaN fails them.
 absl::Status ValidateSampling(const SamplingParams& sampling, int64_t vocabulary) {
@@ -21,10 +79,10 @@ absl::Status ValidateSampling(const SamplingParams& sampling, int64_t vocabulary
   if (!(sampling.min_p >= 0.0f && sampling.min_p <= 1.0f)) {
     return Invalid(absl::StrCat("sampling.min_p must be in [0, 1], got ", sampling.min_p));
   }
-  return absl::OkStatus();
+  return ValidateLogitRules(sampling, vocabulary);
 }
 
-absl::Status ValidateStopping(const TurnRequest& request) {
+absl::Status ValidateStopping(const TurnRequest& request, const TurnLimits& limits) {
   if (request.max_tokens.has_value() && *request.max_tokens < 0) {
     return Invalid(absl::StrCat("stopping.max_tokens must be at least 0, got ", *request.max_tokens));
   }
@@ -37,6 +95,29 @@ absl::Status ValidateStopping(const TurnRequest& request) {
       return Invalid(absl::StrCat("stopping.stop[", i, "] must have 1 to ", kMaxStopBytes, " bytes, got ",
                                   request.stop[i].size()));
     }
+  }
+  absl::Status status = CheckIds("stopping.stop_token_ids", request.stop_token_ids, kMaxStopTokens, limits.vocabulary);
+  if (!status.ok()) return status;
+  const int64_t max_tokens = request.max_tokens.value_or(limits.default_max_tokens);
+  if (request.min_tokens >= 0 && request.min_tokens <= max_tokens) return absl::OkStatus();
+  return Invalid(
+      absl::StrCat("stopping.min_tokens must be in [0, max_tokens = ", max_tokens, "], got ", request.min_tokens));
+}
+
+absl::Status ValidateOutput(const TurnRequest& request) {
+  absl::Status status = CheckRange("logprobs", request.logprobs.value_or(0), 0, kMaxLogprobs);
+  if (status.ok()) status = CheckRange("prompt_logprobs", request.prompt_logprobs.value_or(0), 0, kMaxLogprobs);
+  if (status.ok()) status = CheckRange("priority", request.priority, -kMaxPriority, kMaxPriority);
+  if (!status.ok()) return status;
+  if (request.echo && std::holds_alternative<std::vector<ChatMessage>>(request.prompt)) {
+    return Invalid("echo must not be set with prompt.messages");
+  }
+  if (request.json_schema.size() > static_cast<size_t>(kMaxSchemaBytes)) {
+    return Invalid(absl::StrCat("response_format must have at most ", kMaxSchemaBytes, " bytes, got ",
+                                request.json_schema.size()));
+  }
+  if (!request.json_schema.empty() && request.ignore_eos) {
+    return Invalid("stopping.ignore_eos must not be set with response_format: the reply ends with its document");
   }
   return absl::OkStatus();
 }
@@ -88,7 +169,8 @@ absl::Status ValidateTurn(const TurnRequest& request, const TurnLimits& limits) 
   if (absl::Status status = ValidatePrompt(request, limits); !status.ok()) return status;
   if (request.kind == TurnKind::kScore) return absl::OkStatus();  // neither samples nor stops
   if (absl::Status status = ValidateSampling(request.sampling, limits.vocabulary); !status.ok()) return status;
-  return ValidateStopping(request);
+  if (absl::Status status = ValidateStopping(request, limits); !status.ok()) return status;
+  return ValidateOutput(request);
 }
 
 }  // namespace cascade

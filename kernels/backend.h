@@ -35,8 +35,8 @@ enum class WeightId : int32_t {};
 enum class Precision : uint8_t { kFull, kCompute };
 
 // A weight in host memory, as its file stores it: `rows` outputs of `cols` inputs, dense. Without data: random numbers
-// that are a function of the seed, made where they are used (for benchmarks: CUDA only, uniform, of variance 1 / cols; a
-// single row is all ones).
+// that are a function of the seed, made where they are used (for benchmarks: CUDA only, uniform, of variance 1 / cols;
+// a single row is all ones).
 struct HostWeight {
   const void* data = nullptr;
   DType type = DType::kF32;
@@ -48,9 +48,9 @@ struct HostWeight {
 // out (+)= x * weight^T (+ bias).
 struct LinearTarget {
   WeightId weight;
-  TensorView out;                       // [x.rows, weight rows], kFull or kCompute
-  bool accumulate = false;              // add to out, which is kFull, instead of overwriting it
-  std::optional<WeightId> bias = {};    // [1, weight rows], added to every row; not with accumulate
+  TensorView out;                     // [x.rows, weight rows], kFull or kCompute
+  bool accumulate = false;            // add to out, which is kFull, instead of overwriting it
+  std::optional<WeightId> bias = {};  // [1, weight rows], added to every row; not with accumulate
 };
 
 // The part of a session's cache that one slice sees in one segment: `count` consecutive slots from `first_slot` on,
@@ -67,10 +67,10 @@ struct Slice {
   int slot = 0;       // the session's cache slot
   int first_row = 0;  // of the step's activations
   int num_rows = 0;
-  bool sinks = false;         // stored in the sink segment, not scored
-  int64_t first_token = 0;    // index in its session of row 0's token
-  int open_place = 0;         // r: place of row 0 in its stride; row 0 of a stride also decays the stored scores
-  uint32_t write_slot = 0;    // where row 0's key goes (sink slot or slot of ring 0); row j: + j, wrapping
+  bool sinks = false;       // stored in the sink segment, not scored
+  int64_t first_token = 0;  // index in its session of row 0's token
+  int open_place = 0;       // r: place of row 0 in its stride; row 0 of a stride also decays the stored scores
+  uint32_t write_slot = 0;  // where row 0's key goes (sink slot or slot of ring 0); row j: + j, wrapping
   std::span<const Segment> segments;  // [N + 1]: sinks, ring 0 .. N-1
 };
 
@@ -92,19 +92,19 @@ struct Close {
   std::span<const CloseMove> moves;
 };
 
-// How one row of logits becomes the next id (cpu/sampler.h says it exactly).
+// How one row of logits becomes the next id (kernels/sampler.h says it exactly).
 struct SampleRequest {
-  int slot = 0;             // whose next id it is
-  float temperature = 0;    // below 1e-5: greedy
-  int top_k = 0;            // 0: all
+  int slot = 0;           // whose next id it is
+  float temperature = 0;  // below 1e-5: greedy
+  int top_k = 0;          // 0: all
   float top_p = 1;
   float min_p = 0;
-  double u = 0;             // in [0, 1): chooses among what the filters leave
+  double u = 0;  // in [0, 1): chooses among what the filters leave
 };
 
 // As a row's id: what Sample chose last for its slice's slot. The slice is one row then. If that id is one of the end
-// ids, or kNoId, the row is dead: it changes nothing in the slot, its stride is not closed and what is sampled from it is
-// kNoId.
+// ids, or kNoId, the row is dead: it changes nothing in the slot, its stride is not closed and what is sampled from it
+// is kNoId.
 inline constexpr int32_t kSampledId = -1;
 // As a sampled id: the logits are not finite, or the row is dead.
 inline constexpr int32_t kNoId = -1;
@@ -125,8 +125,8 @@ struct TokenScore {
 
 // What one (layer, KV head) of a session holds, by segment and slot; stale slots included.
 struct HeadContents {
-  std::vector<std::vector<uint32_t>> tokens;    // [N + 1][slots of the segment]; token index in its session
-  std::vector<std::vector<float>> scores;       // same shape; sinks: 0
+  std::vector<std::vector<uint32_t>> tokens;  // [N + 1][slots of the segment]; token index in its session
+  std::vector<std::vector<float>> scores;     // same shape; sinks: 0
   std::vector<std::vector<float>> distinctness;
 };
 
@@ -155,8 +155,8 @@ class Backend {
   virtual absl::Status CreateCaches(const CacheShape& shape, int num_slots, int max_rows) = 0;
   // Bytes of one slot of such a pool, without creating it.
   virtual size_t CacheBytesPerSlot(const CacheShape& shape) const = 0;
-  // Bytes of device memory that the pool may take when at most `utilization` of the device's memory is used in all, after
-  // all weights and activations; no value: caches are in host memory.
+  // Bytes of device memory that the pool may take when at most `utilization` of the device's memory is used in all,
+  // after all weights and activations; no value: caches are in host memory.
   virtual absl::StatusOr<std::optional<int64_t>> CacheMemory(const CacheShape& shape, int max_rows,
                                                              double utilization) {
     return std::nullopt;

@@ -23,13 +23,19 @@ ARROWS = {
     "engine/text": ["kernels/base", "engine/base", "engine/text/jinja"],
     "engine/cache": ["kernels/base", "kernels", "engine/base"],
     "engine/model": ["kernels/base", "kernels", "engine/base", "engine/text", "engine/cache"],
-    "engine/sampling": [],
+    "engine/sampling": ["kernels/base", "kernels", "engine/turn_request.h"],
+    # token_mask.h is the interface to the sampler.
+    "engine/grammar": ["kernels/base", "engine/base", "engine/text", "engine/sampling/token_mask.h"],
     "engine/schedule": ["kernels/base", "kernels", "engine/base", "engine/cache", "engine/model"],
     # turn_request.h is plain values, what a caller asks.
     "engine/session": ["kernels/base", "kernels", "engine/base", "engine/cache", "engine/text", "engine/turn_request.h"],
     "engine": ["kernels/base", "kernels", "engine/base", "engine/text", "engine/cache", "engine/model", "engine/sampling",
-               "engine/schedule", "engine/session"],
-    "server": ["proto", "kernels/base", "kernels", "engine", "engine/base", "engine/text", "engine/cache", "engine/model"],
+               "engine/schedule", "engine/session", "engine/grammar"],
+    # Knows nothing of gRPC.
+    "server/http": ["kernels/base", "kernels", "engine", "engine/base", "engine/text", "engine/cache", "engine/session",
+                    "server/worker_pool.h"],
+    "server": ["proto", "server/http", "kernels/base", "kernels", "engine", "engine/base", "engine/text", "engine/cache",
+               "engine/model"],
     "client": ["proto"],
     # Commands that read model files themselves. The client library knows nothing of them.
     "client/offline": ["proto", "client", "kernels/base", "kernels", "engine/base", "engine/text", "engine/cache",
@@ -42,10 +48,11 @@ LIBRARIES = [
     (re.compile(r"(cuda|cublas|cudnn|nccl|nvtx|cutlass/|cute/|cub/|thrust/|cooperative_groups|mma\.h)"), ["kernels/cuda"]),
     (re.compile(r"(grpcpp|grpc)/"), ["server", "client"]),
     (re.compile(r"google/(protobuf|rpc)/"), ["server", "client"]),
+    (re.compile(r"boost/"), ["server/http"]),
     (re.compile(r"hwy/"), ["kernels/cpu"]),
     (re.compile(r"(pcre2|utf8proc)"), ["engine/text"]),
     (re.compile(r"(sentencepiece_\w+|model_factory|model_interface|normalizer)(\.pb)?\.h"), ["engine/text"]),
-    (re.compile(r"nlohmann/"), ["engine/model", "engine/text", "server", "client"]),
+    (re.compile(r"nlohmann/"), ["engine/grammar", "engine/model", "engine/text", "server", "client"]),
     (re.compile(r"openssl/"), ["engine/base"]),
     (re.compile(r"spdlog/"), ["server"]),
     (re.compile(r"CLI/"), ["server", "client"]),
@@ -130,9 +137,11 @@ def self_test():
            "engine/model/i.cc": '#include "google/protobuf/message.h"\n', "engine/j.cc": '#include "hwy/highway.h"\n',
            "server/k.cc": '#include "engine/no_such_file.h"\n', "server/l.cc": '#include "kernels/cpu/c.h"\n',
            "client/m.cc": "\n" * (MAX_LINES + 1), "engine/n.h": "int x;\n", "engine/text/o.cc": "#include <spdlog/spdlog.h>\n",
-           "engine/session/q.cc": "#include <openssl/evp.h>\n",
+           "engine/session/q.cc": "#include <openssl/evp.h>\n", "server/r.cc": "#include <boost/asio.hpp>\n",
+           "server/http/s.cc": '#include "server/config.h"\n',
            "engine/model/p.cc": '#include "sentencepiece_processor.h"\n'}
-    files = {**good, **bad, "kernels/cpu/c.h": "", "client/main.h": ""}
+    files = {**good, **bad, "kernels/cpu/c.h": "", "client/main.h": "", "server/config.h": "",
+             "server/http/t.cc": "#include <boost/asio.hpp>\n"}
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         for path, text in files.items():

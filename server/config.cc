@@ -48,6 +48,13 @@ class Flags {
         ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
   }
 
+  // --FLAG, and --no-FLAG for the contrary.
+  void Toggle(const std::string& flag, bool& value, const std::string& help) {
+    app_.add_flag("--" + flag + ",!--no-" + flag, value, help + (value ? " [on]" : " [off]"))
+        ->envname(EnvironmentName(flag))
+        ->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+  }
+
  private:
   CLI::App& app_;
 };
@@ -152,12 +159,15 @@ void DeclareSessionFlags(Flags& flags, ServerConfig& config) {
 void DeclareServingFlags(Flags& flags, ServerConfig& config, std::string& reflection) {
   flags.Add("host", config.host, "Address to listen on");
   flags.Add("port", config.port, "Port to listen on; 0: any free one, which is printed");
+  flags.Add("http-port", config.http_port, "Port for HTTP: the OpenAI API, metrics, a chat page; 0: none");
   flags.Choice("reflection", reflection, {"on", "off"}, "gRPC server reflection");
   flags.Add("max-num-seqs", config.max_num_seqs, "Turns that run together", "64, CPU: 16");
   flags.Add("max-num-batched-tokens", config.max_num_batched_tokens, "Tokens of one step", "2048, CPU: 64");
   flags.Add("max-num-queued-reqs", config.max_num_queued_reqs, "Turns that wait at most");
   flags.Add("default-max-tokens", config.default_max_tokens, "max_tokens of a request that does not set it");
   flags.Add("max-prompt-bytes", config.max_prompt_bytes, "Bytes of a prompt at most");
+  flags.Toggle("enable-prefix-caching", config.enable_prefix_caching,
+               "Requests without a session leave their caches to prompts that begin with the same tokens");
   flags.Add("drain-timeout", config.drain_timeout,
             "Seconds after SIGTERM for running turns to end and for sessions to be parked in the data folder");
 }

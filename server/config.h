@@ -18,7 +18,8 @@ struct ServerConfig {
   std::string model;
   std::string served_model_name;  // "": the model file's own name
   std::string host = "127.0.0.1";
-  int64_t port = 50051;  // 0: any free one
+  int64_t port = 50051;      // 0: any free one
+  int64_t http_port = 8000;  // 0: none
   std::string device = "auto";
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
@@ -42,6 +43,7 @@ struct ServerConfig {
   int64_t rewind_turns = 4;
   int64_t default_max_tokens = 1024;
   int64_t max_prompt_bytes = 8 << 20;
+  bool enable_prefix_caching = true;
   int64_t drain_timeout = 30;  // seconds
   bool reflection = true;
   std::string chat_template;  // a file, a built-in name, "none"; "": the model's

@@ -19,6 +19,7 @@ absl::Status ServerConfig::Validate() const {
     int64_t value, low, high;
   } ranges[] = {
       {"port", port, 0, 65535},
+      {"http-port", http_port, 0, 65535},
       {"threads", threads, 0, 1024},
       {"max-num-seqs", max_num_seqs, 0, 4096},
       {"max-num-sessions", max_num_sessions, 1, 1'000'000},
@@ -39,6 +40,7 @@ absl::Status ServerConfig::Validate() const {
   }
   if (model.empty()) return FlagError("model", "is empty");
   if (host.empty()) return FlagError("host", "is empty");
+  if (http_port != 0 && http_port == port) return FlagError("http-port", "must not be --port, which speaks gRPC");
   if (!(gpu_memory_utilization > 0 && gpu_memory_utilization <= 1)) {
     return FlagError("gpu-memory-utilization", absl::StrCat(gpu_memory_utilization, " is not in (0, 1]"));
   }

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <iterator>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/turn_validation.h"
 
 namespace cascade {
 namespace {
@@ -13,6 +15,60 @@ constexpr size_t kMaxLabel = 64;
 constexpr size_t kMaxTurnId = 64;
 constexpr int kMaxPageSize = 1000;
 constexpr int kDefaultPageSize = 100;
+
+// A number of which the engine's type holds less, or that means something else when it is negative.
+absl::StatusOr<std::optional<int>> CheckLogprobs(const char* field, bool has, int32_t value) {
+  if (!has) return std::nullopt;
+  if (value >= 0 && value <= kMaxLogprobs) return value;
+  return absl::InvalidArgumentError(absl::StrCat(field, " must be in [0, ", kMaxLogprobs, "], got ", value));
+}
+
+absl::StatusOr<std::string> ToJsonSchema(bool has_format, const v1::ResponseFormat& format) {
+  if (!has_format) return "";
+  switch (format.kind_case()) {
+    case v1::ResponseFormat::kJsonSchema:
+      if (!format.json_schema().empty()) return format.json_schema();
+      return absl::InvalidArgumentError("response_format.json_schema must not be empty");
+    case v1::ResponseFormat::kJsonObject:
+      if (format.json_object()) return R"({"type":"object"})";
+      return absl::InvalidArgumentError("response_format.json_object must be true where it is set");
+    case v1::ResponseFormat::KIND_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("response_format must have one of json_schema and json_object");
+}
+
+void SetSampling(const v1::SamplingParams& wire, SamplingParams& sampling) {
+  if (wire.has_temperature()) sampling.temperature = wire.temperature();
+  if (wire.has_top_k()) sampling.top_k = wire.top_k();
+  if (wire.has_top_p()) sampling.top_p = wire.top_p();
+  if (wire.has_min_p()) sampling.min_p = wire.min_p();
+  if (wire.has_seed()) sampling.seed = wire.seed();
+  if (wire.has_repetition_penalty()) sampling.repetition_penalty = wire.repetition_penalty();
+  if (wire.has_repeat_last_n()) sampling.repeat_last_n = wire.repeat_last_n();
+  if (wire.has_frequency_penalty()) sampling.frequency_penalty = wire.frequency_penalty();
+  if (wire.has_presence_penalty()) sampling.presence_penalty = wire.presence_penalty();
+  sampling.logit_bias.assign(wire.logit_bias().begin(), wire.logit_bias().end());
+  std::sort(sampling.logit_bias.begin(), sampling.logit_bias.end());  // a map's order is another in each process
+  sampling.allowed_token_ids.assign(wire.allowed_token_ids().begin(), wire.allowed_token_ids().end());
+}
+
+absl::Status SetStopping(v1::StopParams& wire, TurnRequest& turn) {
+  if (wire.has_max_tokens()) {
+    if (wire.max_tokens() < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("stopping.max_tokens must be at least 0, got ", wire.max_tokens()));
+    }
+    turn.max_tokens = wire.max_tokens();
+  }
+  auto& stop = *wire.mutable_stop();
+  turn.stop.assign(std::make_move_iterator(stop.begin()), std::make_move_iterator(stop.end()));
+  turn.min_tokens = wire.min_tokens();
+  turn.stop_token_ids.assign(wire.stop_token_ids().begin(), wire.stop_token_ids().end());
+  turn.ignore_eos = wire.ignore_eos();
+  turn.include_stop = wire.include_stop();
+  return absl::OkStatus();
+}
 
 absl::StatusOr<Prompt> ToPrompt(bool has_prompt, v1::Prompt* prompt, bool allow_messages) {
   switch (has_prompt ? prompt->kind_case() : v1::Prompt::KIND_NOT_SET) {
@@ -69,9 +125,10 @@ absl::Status SetSessionFields(Request& request, TurnRequest* turn) {
   const auto position = ExpectedPosition(request.has_expected_position(), request.expected_position());
   if (!position.ok()) return position.status();
   turn->expected_position = *position;
-  absl::Status status = CheckTurnId(request.turn_id());
-  if (!status.ok()) return status;
-  turn->turn_id = std::move(*request.mutable_turn_id());
+  if constexpr (std::is_same_v<Request, v1::GenerateRequest>) {
+    if (absl::Status status = CheckTurnId(request.turn_id()); !status.ok()) return status;
+    turn->turn_id = std::move(*request.mutable_turn_id());
+  }
   const auto on_cancel = ToOnCancel(request.on_cancel(), turn->kind);
   if (!on_cancel.ok()) return on_cancel.status();
   turn->on_cancel = *on_cancel;
@@ -105,21 +162,32 @@ absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTim
   absl::StatusOr<Prompt> prompt = ToPrompt(request.has_prompt(), request.mutable_prompt(), true);
   if (!prompt.ok()) return prompt.status();
   turn.prompt = *std::move(prompt);
-  const v1::SamplingParams& sampling = request.sampling();
-  if (sampling.has_temperature()) turn.sampling.temperature = sampling.temperature();
-  if (sampling.has_top_k()) turn.sampling.top_k = sampling.top_k();
-  if (sampling.has_top_p()) turn.sampling.top_p = sampling.top_p();
-  if (sampling.has_min_p()) turn.sampling.min_p = sampling.min_p();
-  if (sampling.has_seed()) turn.sampling.seed = sampling.seed();
-  if (request.stopping().has_max_tokens()) {
-    const int64_t max_tokens = request.stopping().max_tokens();
-    if (max_tokens < 0)
-      return absl::InvalidArgumentError(absl::StrCat("stopping.max_tokens must be at least 0, got ", max_tokens));
-    turn.max_tokens = max_tokens;
-  }
-  auto& stop = *request.mutable_stopping()->mutable_stop();
-  turn.stop.assign(std::make_move_iterator(stop.begin()), std::make_move_iterator(stop.end()));
+  SetSampling(request.sampling(), turn.sampling);
+  if (absl::Status status = SetStopping(*request.mutable_stopping(), turn); !status.ok()) return status;
+  const auto logprobs = CheckLogprobs("logprobs", request.has_logprobs(), request.logprobs());
+  if (!logprobs.ok()) return logprobs.status();
+  turn.logprobs = *logprobs;
+  const auto prompt_logprobs =
+      CheckLogprobs("prompt_logprobs", request.has_prompt_logprobs(), request.prompt_logprobs());
+  if (!prompt_logprobs.ok()) return prompt_logprobs.status();
+  turn.prompt_logprobs = *prompt_logprobs;
+  turn.echo = request.echo();
+  absl::StatusOr<std::string> schema = ToJsonSchema(request.has_response_format(), request.response_format());
+  if (!schema.ok()) return schema.status();
+  turn.json_schema = *std::move(schema);
+  turn.priority = request.priority();
   return turn;
+}
+
+absl::StatusOr<int> Replies(const v1::GenerateRequest& request) {
+  if (!request.has_n()) return 1;
+  if (request.n() < 1 || request.n() > Engine::kMaxReplies) {
+    return absl::InvalidArgumentError(absl::StrCat("n must be in [1, ", Engine::kMaxReplies, "], got ", request.n()));
+  }
+  if (request.n() > 1 && !request.session_id().empty()) {
+    return absl::InvalidArgumentError("n must be 1 with session_id: a session has one reply");
+  }
+  return request.n();
 }
 
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime deadline) {

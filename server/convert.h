@@ -17,6 +17,8 @@ namespace cascade {
 // Requests. INVALID_ARGUMENT names the field as on the wire.
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::GenerateRequest request, SteadyTime deadline);
 absl::StatusOr<TurnRequest> ToTurnRequest(v1::ScoreRequest request, SteadyTime deadline);
+// Replies that are wanted.
+absl::StatusOr<int> Replies(const v1::GenerateRequest& request);
 absl::StatusOr<RewindRequest> ToRewindRequest(const v1::RewindSessionRequest& request);
 absl::StatusOr<ParkTarget> ToParkTarget(v1::ParkTarget wire);
 // No value: the field is unset.
@@ -36,7 +38,9 @@ absl::Status CheckSessionId(const std::string& id);  // not empty
 // Responses. A merged delta may be larger than a message should be, so it is sent in pieces.
 struct DeltaPosition {
   size_t text = 0;    // bytes sent
-  size_t tokens = 0;  // ids sent
+  size_t tokens = 0;  // ids sent, with their log-probabilities
+  size_t prompt = 0;  // log-probabilities of the prompt sent
+  int index = 0;      // which of several replies it is
 };
 // The next piece of `delta`; true when it is the last one (which has the finishing fields, if the turn is finished, and
 // the delta's seq).

@@ -11,6 +11,8 @@ namespace {
 // What one message carries at most; far below gRPC's default limit of 4 MiB for a client.
 constexpr size_t kPieceTextBytes = 256 << 10;
 constexpr size_t kPieceTokens = 16 << 10;
+// .. of log-probabilities, each with up to 20 more.
+constexpr size_t kPieceLogprobs = 2 << 10;
 
 // `size` bytes of `text` from `from` on, or a few less so that no character is cut.
 std::string_view WholeCharacters(std::string_view text, size_t from, size_t size) {
@@ -62,18 +64,39 @@ v1::Acknowledgement ToWire(const Acknowledgement& acknowledgement) {
   return wire;
 }
 
+void ToWire(int32_t id, const TokenLogprobs& logprobs, v1::TokenLogprobs* wire) {
+  wire->set_token_id(id);
+  wire->set_logprob(logprobs.logprob);
+  for (const TokenLogprob& top : logprobs.top) {
+    v1::TokenLogprob& added = *wire->add_top();
+    added.set_token_id(top.id);
+    added.set_logprob(top.logprob);
+  }
+}
+
 }  // namespace
 
 bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::GenerateResponse* response) {
   response->Clear();
+  response->set_index(position->index);
+  const size_t prompt = std::min(kPieceLogprobs, delta.prompt_logprobs.size() - position->prompt);
+  for (size_t i = position->prompt; i < position->prompt + prompt; ++i) {
+    ToWire(delta.prompt_logprobs[i].first, delta.prompt_logprobs[i].second, response->add_prompt_logprobs());
+  }
+  position->prompt += prompt;
   const std::string_view text = WholeCharacters(delta.text, position->text, kPieceTextBytes);
-  const size_t tokens = std::min(kPieceTokens, delta.token_ids.size() - position->tokens);
+  const size_t most = delta.logprobs.empty() ? kPieceTokens : kPieceLogprobs - prompt;
+  const size_t tokens = std::min(most, delta.token_ids.size() - position->tokens);
   const int32_t* ids = delta.token_ids.data() + position->tokens;
   response->set_text(text.data(), text.size());
   response->mutable_token_ids()->Add(ids, ids + tokens);
+  for (size_t i = position->tokens; i < position->tokens + tokens && !delta.logprobs.empty(); ++i) {
+    ToWire(delta.token_ids[i], delta.logprobs[i], response->add_logprobs());
+  }
   position->text += text.size();
   position->tokens += tokens;
-  if (position->text < delta.text.size() || position->tokens < delta.token_ids.size()) {
+  if (position->text < delta.text.size() || position->tokens < delta.token_ids.size() ||
+      position->prompt < delta.prompt_logprobs.size()) {
     // Text and ids of a piece end in different places: who has this much only has all that came before the delta.
     response->set_seq(std::max<int64_t>(0, delta.seq - static_cast<int64_t>(delta.token_ids.size())));
     return false;
@@ -82,6 +105,7 @@ bool NextPiece(const TurnDelta& delta, DeltaPosition* position, v1::GenerateResp
   if (delta.finished) {
     response->set_finish_reason(ToWire(delta.finish_reason));
     response->set_stop_sequence(delta.stop_sequence);
+    if (delta.stop_token_id.has_value()) response->set_stop_token_id(*delta.stop_token_id);
     *response->mutable_usage() = ToWire(delta.usage);
     if (delta.acknowledgement.has_value()) *response->mutable_acknowledgement() = ToWire(*delta.acknowledgement);
   }
@@ -111,6 +135,7 @@ v1::Usage ToWire(const Usage& usage) {
   v1::Usage wire;
   wire.set_prompt_tokens(usage.prompt_tokens);
   wire.set_completion_tokens(usage.completion_tokens);
+  wire.set_cached_tokens(usage.cached_tokens);
   wire.set_session_tokens_seen(usage.session_tokens_seen);
   wire.set_tokens_resident(usage.tokens_resident);
   wire.set_tokens_evicted(usage.tokens_evicted);

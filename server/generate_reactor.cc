@@ -10,9 +10,11 @@ absl::StatusOr<TurnSource> GenerateReactor::Parse(const grpc::ByteBuffer& reques
   v1::GenerateRequest wire;
   const absl::Status status = ParseWire(request, &wire);
   if (!status.ok()) return status;
+  const absl::StatusOr<int> replies = Replies(wire);
+  if (!replies.ok()) return replies.status();
   absl::StatusOr<TurnRequest> turn = ToTurnRequest(std::move(wire), deadline());
   if (!turn.ok()) return turn.status();
-  return SourceOf(*std::move(turn));
+  return SourceOf(*std::move(turn), *replies);
 }
 
 bool GenerateReactor::NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) {

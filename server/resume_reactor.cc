@@ -18,8 +18,11 @@ absl::StatusOr<TurnSource> ResumeReactor::Parse(const grpc::ByteBuffer& request)
   TurnSource source;
   source.waits = true;
   source.outlives_call = true;
-  source.open = [this, id = std::move(*wire.mutable_session_id()), from_seq = *from_seq] {
-    return context().engine.ResumeTurn(id, from_seq);
+  source.open = [this, id = std::move(*wire.mutable_session_id()),
+                 from_seq = *from_seq]() -> absl::StatusOr<TokenStreams> {
+    absl::StatusOr<std::shared_ptr<TokenStream>> stream = context().engine.ResumeTurn(id, from_seq);
+    if (!stream.ok()) return stream.status();
+    return TokenStreams{*std::move(stream)};
   };
   return source;
 }

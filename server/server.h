@@ -10,6 +10,7 @@
 #include "server/config.h"
 #include "server/engine_statistics.h"
 #include "server/grpc_endpoint.h"
+#include "server/http/http_endpoint.h"
 #include "server/serving_stack.h"
 
 namespace cascade {
@@ -33,15 +34,19 @@ class Server {
   Server(const ServerConfig& config, std::function<void()> on_fault)
       : config_(config), on_fault_(std::move(on_fault)) {}
   void OnDeviceFault(const absl::Status& cause);
+  absl::Status StartHttp();
+  void SetFaulty() CASCADE_REQUIRES(mutex_);
+  void StopListening(std::chrono::milliseconds grace);
 
   const ServerConfig config_;
   const std::function<void()> on_fault_;
   Mutex mutex_;
   bool faulty_ CASCADE_GUARDED_BY(mutex_) = false;
-  GrpcEndpoint* listening_ CASCADE_GUARDED_BY(mutex_) = nullptr;  // endpoint_, once it is there
+  bool listening_ CASCADE_GUARDED_BY(mutex_) = false;  // the endpoints are there
   std::unique_ptr<ServingStack> stack_;
   std::unique_ptr<EngineStatistics> statistics_;
   std::unique_ptr<GrpcEndpoint> endpoint_;
+  std::unique_ptr<HttpEndpoint> http_;  // null with --http-port 0
 };
 
 }  // namespace cascade

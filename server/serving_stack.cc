@@ -109,16 +109,16 @@ EngineOptions ToEngineOptions(const ServerConfig& config, const DeviceConfig& de
   options.host_cache_bytes = ParkedCacheMemory(config, device);
   options.durability = config.SessionDurability();
   options.rewind_turns = static_cast<int>(config.rewind_turns);
+  options.prefix_caching = config.enable_prefix_caching;
   return options;
 }
 
 // Without a data folder there are no more than memory holds.
 int32_t SessionsAtMost(const EngineOptions& options) {
-  const int64_t slots = options.num_slots - 1;  // one stays for one-shot requests
-  const int64_t parked =
-      options.host_cache_bytes / std::max<int64_t>(1, static_cast<int64_t>(options.cache_bytes_per_slot));
-  const int64_t most = options.max_num_sessions;
-  return static_cast<int32_t>(options.vault != nullptr ? most : std::min(most, slots + parked));
+  return options.vault != nullptr
+             ? options.max_num_sessions
+             : std::min(options.max_num_sessions,
+                        CountMemorySessions(options.num_slots, options.host_cache_bytes, options.cache_bytes_per_slot));
 }
 
 v1::ServerInfo MakeInfo(const ServerConfig& config, const DeviceConfig& device, const ModelConfig& model,
@@ -165,6 +165,10 @@ void LogStack(const v1::ServerInfo& info, const EngineOptions& options) {
 void LogDamage(const std::string& session, const absl::Status& damage) {
   spdlog::error("session {}..: set aside, its files stay in the data folder: {}", session,
                 std::string(damage.message()));
+}
+
+void LogImageDamage(const std::string& session, const std::string& damage) {
+  spdlog::warn("session {}..: an image was passed over: {}", session, damage);
 }
 
 void LogVault(const Vault& vault) {
@@ -229,6 +233,7 @@ absl::StatusOr<std::unique_ptr<ServingStack>> BuildServingStack(const ServerConf
   EngineOptions options = ToEngineOptions(config, device->config, model_config, *geometry, *num_slots, slot_bytes);
   options.on_device_fault = std::move(on_device_fault);
   options.on_damaged_session = LogDamage;
+  options.on_damaged_image = LogImageDamage;
   if (stack->directory != nullptr) {
     auto vault = OpenVault(config, **source, shape, *geometry, *stack->model, *stack->directory);
     if (!vault.ok()) return vault.status();

@@ -1,5 +1,6 @@
 #include "server/turn_reactor.h"
 
+#include <functional>
 #include <utility>
 
 #include "server/grpc_status.h"
@@ -24,7 +25,36 @@ absl::Status FinalStatus(const TurnDelta& delta) {
   }
 }
 
-bool IsEmpty(const TurnDelta& delta) { return delta.text.empty() && delta.token_ids.empty(); }
+bool IsEmpty(const TurnDelta& delta) {
+  return delta.text.empty() && delta.token_ids.empty() && delta.prompt_logprobs.empty();
+}
+
+// Passes the call on to the next driver once, when any of several streams has something, and not before all of them
+// have been asked: else the next driver might ask them again before this one is done.
+class FirstOfMany {
+ public:
+  explicit FirstOfMany(std::function<void()> on_ready) : on_ready_(std::move(on_ready)) {}
+  void Ready() {
+    if (Fire(&ready_)) on_ready_();
+  }
+  void AllAsked() {
+    if (Fire(&asked_)) on_ready_();
+  }
+
+ private:
+  // Whether both are there now, for the first time.
+  bool Fire(bool* flag) {
+    MutexLock lock(mutex_);
+    *flag = true;
+    return ready_ && asked_ && !std::exchange(fired_, true);
+  }
+
+  const std::function<void()> on_ready_;
+  Mutex mutex_;
+  bool ready_ CASCADE_GUARDED_BY(mutex_) = false;
+  bool asked_ CASCADE_GUARDED_BY(mutex_) = false;
+  bool fired_ CASCADE_GUARDED_BY(mutex_) = false;
+};
 
 }  // namespace
 
@@ -44,19 +74,26 @@ void TurnReactor::Start(const grpc::ByteBuffer& request) {
   if (!posted.ok()) Finish(ToGrpcStatus(posted));
 }
 
-TurnSource TurnReactor::SourceOf(TurnRequest turn) {
+TurnSource TurnReactor::SourceOf(TurnRequest turn, int replies) {
   TurnSource source;
   source.waits = !turn.session_id.empty() && context_.engine.SubmitWaits(turn.session_id);
+  source.takes_long = !turn.json_schema.empty();
   source.outlives_call = turn.on_cancel == OnCancel::kContinue;
-  source.open = [this, turn = std::move(turn)]() mutable { return context_.engine.Submit(std::move(turn)); };
+  source.open = [this, turn = std::move(turn), replies]() mutable -> absl::StatusOr<TokenStreams> {
+    if (replies > 1) return context_.engine.SubmitReplies(std::move(turn), replies);
+    absl::StatusOr<std::shared_ptr<TokenStream>> stream = context_.engine.Submit(std::move(turn));
+    if (!stream.ok()) return stream.status();
+    return TokenStreams{*std::move(stream)};
+  };
   return source;
 }
 
 void TurnReactor::Begin(const grpc::ByteBuffer& request) {
   absl::StatusOr<TurnSource> source = Parse(request);
   if (!source.ok()) return Finish(ToGrpcStatus(source.status()));
-  if (!source->waits) return Open(*source);
-  const absl::Status posted = context_.waiters.Post([this, source = *std::move(source)]() mutable { Open(source); });
+  if (!source->waits && !source->takes_long) return Open(*source);
+  WorkerPool& pool = source->waits ? context_.waiters : context_.workers;
+  const absl::Status posted = pool.Post([this, source = *std::move(source)]() mutable { Open(source); });
   if (!posted.ok()) Finish(ToGrpcStatus(posted));
 }
 
@@ -68,57 +105,78 @@ void TurnReactor::Open(TurnSource& source) {
     gone = cancelled_ && !outlives_call_;
   }
   if (gone) return Finish(ToGrpcStatus(ClientGone()));
-  absl::StatusOr<std::shared_ptr<TokenStream>> stream = source.open();
-  if (!stream.ok()) return Finish(ToGrpcStatus(stream.status()));
+  absl::StatusOr<TokenStreams> streams = source.open();
+  if (!streams.ok()) return Finish(ToGrpcStatus(streams.status()));
+  for (const auto& stream : *streams) replies_.emplace_back().stream = stream;
   bool cancel;
   {
     MutexLock lock(mutex_);
-    stream_ = *stream;
+    streams_ = *streams;
     cancel = cancelled_ && !outlives_call_;
   }
-  if (cancel) (*stream)->Cancel();
+  if (cancel) {
+    for (const auto& stream : *streams) stream->Cancel();
+  }
   Pump();
 }
 
+TurnReactor::Reply* TurnReactor::NextReply() {
+  for (size_t i = 0; i < replies_.size(); ++i) {
+    const size_t index = (next_reply_ + i) % replies_.size();
+    Reply& reply = replies_[index];
+    while (!reply.ended) {
+      if (!reply.delta.has_value()) {
+        reply.delta = reply.stream->TryPop();
+        reply.position = {.index = static_cast<int>(index)};
+      }
+      if (!reply.delta.has_value()) break;
+      // The usage is worth a message, also of a turn that was cut.
+      if (reply.delta->finished || !(broken_ || IsEmpty(*reply.delta))) {
+        next_reply_ = index + 1;
+        return &reply;
+      }
+      reply.delta.reset();
+    }
+  }
+  return nullptr;
+}
+
 void TurnReactor::Pump() {
-  std::shared_ptr<TokenStream>
-      stream;  // our own: the next driver may delete the reactor while we are still in the stream
   bool leave;
   {
     MutexLock lock(mutex_);
-    stream = stream_;
     leave = cancelled_ && outlives_call_;
   }
   if (leave) return Finish(ToGrpcStatus(ClientGone()));
-  for (;;) {
-    if (!delta_.has_value()) {
-      delta_ = stream->TryPop();
-      position_ = {};
+  while (Reply* reply = NextReply()) {
+    const bool whole = broken_ || NextMessage(*reply->delta, &reply->position, &message_);
+    const bool ends = whole && reply->delta->finished;
+    if (ends) {
+      if (status_.ok()) status_ = ToGrpcStatus(FinalStatus(*reply->delta));
+      reply->ended = true;
+      ++ended_;
     }
-    if (!delta_.has_value()) {
-      stream->NotifyWhenReady([this] { context_.dispatcher.Post(this); });
-      return;  // from here on the reactor may be gone
-    }
-    if (delta_->finished && (broken_ || IsEmpty(*delta_))) return FinishTurn();
-    if (broken_ || IsEmpty(*delta_)) {
-      delta_.reset();
-      continue;
-    }
-    const bool whole = NextMessage(*delta_, &position_, &message_);
-    if (whole && delta_->finished) {
-      return StartWriteAndFinish(&message_, grpc::WriteOptions(), ToGrpcStatus(FinalStatus(*delta_)));
-    }
-    if (whole) delta_.reset();
-    return StartWrite(&message_);
+    if (whole) reply->delta.reset();
+    const bool last = ended_ == replies_.size();
+    if (last && broken_) return Finish(status_);
+    if (last) return StartWriteAndFinish(&message_, grpc::WriteOptions(), status_);
+    if (!broken_) return StartWrite(&message_);
   }
+  WaitForAny();  // from here on the reactor may be gone
 }
 
-void TurnReactor::FinishTurn() {
-  const grpc::Status status = ToGrpcStatus(FinalStatus(*delta_));
-  if (broken_) return Finish(status);
-  // The usage is worth a message, also of a turn that was cut.
-  NextMessage(*delta_, &position_, &message_);
-  StartWriteAndFinish(&message_, grpc::WriteOptions(), status);
+void TurnReactor::WaitForAny() {
+  const auto post = [this] { context_.dispatcher.Post(this); };
+  if (replies_.size() == 1) {
+    // Our own: the next driver may delete the reactor while we are still in the stream.
+    const std::shared_ptr<TokenStream> stream = replies_.front().stream;
+    return stream->NotifyWhenReady(post);
+  }
+  const auto first = std::make_shared<FirstOfMany>(post);
+  for (const Reply& reply : replies_) {
+    if (!reply.ended) reply.stream->NotifyWhenReady([first] { first->Ready(); });
+  }
+  first->AllAsked();
 }
 
 void TurnReactor::OnReady() { Pump(); }
@@ -133,13 +191,13 @@ void TurnReactor::OnWriteDone(bool ok) {
 
 void TurnReactor::OnCancel() {
   if (std::chrono::steady_clock::now() + kDeadlineSlack >= deadline_) return;
-  std::shared_ptr<TokenStream> stream;
+  TokenStreams streams;
   {
     MutexLock lock(mutex_);
     cancelled_ = true;
-    if (!outlives_call_) stream = stream_;
+    if (!outlives_call_) streams = streams_;
   }
-  if (stream != nullptr) stream->Cancel();
+  for (const auto& stream : streams) stream->Cancel();
 }
 
 void TurnReactor::OnDone() { delete this; }

@@ -6,6 +6,9 @@
 // reader costs the engine nothing. The engine always ends a turn with a `finished` delta, also after a cancel; only
 // then the call is finished, once, and gRPC's OnDone deletes the reactor. The turn knows the stream, not the reactor.
 //
+// With several streams the driver sends what is there, from one after the other in turn, and waits for any of them when
+// there is nothing. The call's status is that of the first reply that failed.
+//
 // A turn that goes on without its caller is left by the next driver: when the write in flight is done, or the turn has
 // something again.
 #pragma once
@@ -15,6 +18,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/token_stream.h"
@@ -25,11 +30,14 @@
 
 namespace cascade {
 
-// How a call gets its stream.
+using TokenStreams = std::vector<std::shared_ptr<TokenStream>>;
+
+// How a call gets its stream, or several that are sent as they come, each message with its index.
 struct TurnSource {
-  std::function<absl::StatusOr<std::shared_ptr<TokenStream>>()> open;  // called once
-  bool waits = false;                                                  // open() may wait for files
-  bool outlives_call = false;  // a caller that goes away leaves the turn running
+  std::function<absl::StatusOr<TokenStreams>()> open;  // called once
+  bool waits = false;                                  // open() may wait for files
+  bool takes_long = false;                             // .. or has much to do
+  bool outlives_call = false;                          // a caller that goes away leaves the turn running
 };
 
 // Deletes itself. Made on the heap and started once.
@@ -47,12 +55,19 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   // See NextPiece.
   virtual bool NextMessage(const TurnDelta& delta, DeltaPosition* position, grpc::ByteBuffer* message) = 0;
 
-  // The stream of a new turn.
-  TurnSource SourceOf(TurnRequest turn);
+  // The streams of a new turn, or of `replies` of them.
+  TurnSource SourceOf(TurnRequest turn, int replies = 1);
   ServiceContext& context() { return context_; }
   SteadyTime deadline() const { return deadline_; }
 
  private:
+  struct Reply {
+    std::shared_ptr<TokenStream> stream;
+    std::optional<TurnDelta> delta;  // being sent
+    DeltaPosition position;          // in it
+    bool ended = false;
+  };
+
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
@@ -61,21 +76,25 @@ class TurnReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private R
   void Begin(const grpc::ByteBuffer& request);
   void Open(TurnSource& source);
   void Pump();
-  void FinishTurn();
+  // The next stream that has something to send, or nullptr.
+  Reply* NextReply();
+  void WaitForAny();
 
   ServiceContext& context_;
   const LiveStreams::Token live_;
   const SteadyTime deadline_;
 
   // Of the driver.
-  std::optional<TurnDelta> delta_;  // being sent
-  DeltaPosition position_;          // in delta_
-  grpc::ByteBuffer message_;        // in flight
-  bool broken_ = false;             // a write failed: nobody reads any more
+  std::vector<Reply> replies_;
+  size_t next_reply_ = 0;  // whose turn it is
+  size_t ended_ = 0;
+  grpc::Status status_;
+  grpc::ByteBuffer message_;  // in flight
+  bool broken_ = false;       // a write failed: nobody reads any more
 
   Mutex mutex_;
   // Both written once, by the first driver; OnCancel may come before or after.
-  std::shared_ptr<TokenStream> stream_ CASCADE_GUARDED_BY(mutex_);
+  TokenStreams streams_ CASCADE_GUARDED_BY(mutex_);
   bool outlives_call_ CASCADE_GUARDED_BY(mutex_) = false;
   bool cancelled_ CASCADE_GUARDED_BY(mutex_) = false;
 };

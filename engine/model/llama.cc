@@ -1,6 +1,7 @@
 #include "engine/model/llama.h"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -210,7 +211,10 @@ absl::Status Llama::Launch(const ForwardBatch& batch) {
   CASCADE_CHECK(rows >= 1 && rows <= activations_->x.rows);
   CASCADE_CHECK(batch.samples.size() == batch.sample_rows.size());
   CASCADE_CHECK(static_cast<int>(results_.size()) < max_steps_in_flight());
+  absl::StatusOr<std::span<float>> logits = LogitsPlace(batch.logit_rows.size());
+  if (!logits.ok()) return logits.status();
   ForwardResult& result = results_.emplace_back();
+  result.logits = *logits;
   const int recording = RecordingOf(batch);
 
   backend_.BeginStep({.slices = batch.slices, .ids = batch.ids, .samples = batch.samples});
@@ -221,9 +225,16 @@ absl::Status Llama::Launch(const ForwardBatch& batch) {
       SampleAll(recording, batch.vocabulary);
     } else {
       RunLayers(rows);
-      RunOutputs(batch, result);
+      RunOutputs(batch, *logits, result);
     }
     backend_.EndOps();
+  }
+  if (recording >= 0) {  // what was recorded leaves the logits of all rows behind
+    const auto vocabulary = static_cast<size_t>(config_.vocabulary);
+    for (size_t i = 0; i < batch.logit_rows.size(); ++i) {
+      backend_.CopyToHost(activations_->logits.Rows(batch.logit_rows[i], 1),
+                          logits->subspan(i * vocabulary, vocabulary));
+    }
   }
   if (!batch.closes.empty()) backend_.CloseStrides(batch.closes);
   backend_.EndStep();
@@ -241,7 +252,9 @@ absl::Status Llama::Collect(ForwardResult& result) {
 
 int Llama::RecordingOf(const ForwardBatch& batch) const {
   const int64_t rows = static_cast<int64_t>(batch.ids.size());
-  if (max_steps_in_flight() < 2 || !batch.score_rows.empty() || !batch.logit_rows.empty()) return -1;
+  if (max_steps_in_flight() < 2 || !batch.score_rows.empty()) return -1;
+  // Those of more rows are not all there at its end.
+  if (!batch.logit_rows.empty() && RecordedRows(rows) > activations_->logits.rows) return -1;
   if (static_cast<int64_t>(batch.slices.size()) != rows || static_cast<int64_t>(batch.sample_rows.size()) != rows) {
     return -1;
   }
@@ -250,6 +263,23 @@ int Llama::RecordingOf(const ForwardBatch& batch) const {
   }
   if (recorded_vocabulary_ != 0 && recorded_vocabulary_ != batch.vocabulary) return -1;
   return RecordedRows(rows);
+}
+
+// Pinned where a device copies faster and without anybody waiting so; grows, and is never given back: whoever asks once
+// asks again.
+absl::StatusOr<std::span<float>> Llama::LogitsPlace(size_t rows) {
+  if (rows == 0) return std::span<float>();
+  logits_places_.resize(static_cast<size_t>(max_steps_in_flight()) + 1);
+  std::unique_ptr<kernels::HostMemory>& place = logits_places_[next_logits_place_];
+  next_logits_place_ = (next_logits_place_ + 1) % logits_places_.size();
+  const size_t floats = rows * static_cast<size_t>(config_.vocabulary);
+  if (place == nullptr || place->bytes().size() < floats * sizeof(float)) {
+    const size_t room = std::bit_ceil(rows) * static_cast<size_t>(config_.vocabulary) * sizeof(float);
+    absl::StatusOr<std::unique_ptr<kernels::HostMemory>> memory = backend_.AllocateHost(room);
+    if (!memory.ok()) return memory.status();
+    place = *std::move(memory);
+  }
+  return std::span<float>(reinterpret_cast<float*>(place->bytes().data()), floats);
 }
 
 int Llama::RecordedRows(int64_t rows) const {
@@ -293,7 +323,7 @@ void Llama::SampleAll(int64_t rows, int vocabulary) {
   }
 }
 
-void Llama::RunOutputs(const ForwardBatch& batch, ForwardResult& result) {
+void Llama::RunOutputs(const ForwardBatch& batch, std::span<float> host_logits, ForwardResult& result) {
   // Logits only for rows that somebody wants, a few at a time.
   const size_t chunk = static_cast<size_t>(activations_->logits.rows);
   const auto by_chunks = [&](std::span<const int32_t> rows, const auto& use) {
@@ -306,7 +336,6 @@ void Llama::RunOutputs(const ForwardBatch& batch, ForwardResult& result) {
   };
   const size_t vocabulary = static_cast<size_t>(config_.vocabulary);
   result.scores.resize(batch.score_rows.size());
-  result.logits.resize(batch.logit_rows.size() * vocabulary);
   by_chunks(batch.sample_rows, [&](TensorView logits, size_t begin, size_t) {
     backend_.Sample(logits, batch.vocabulary, static_cast<int>(begin));
   });
@@ -315,7 +344,7 @@ void Llama::RunOutputs(const ForwardBatch& batch, ForwardResult& result) {
                           std::span(result.scores).subspan(begin, count));
   });
   by_chunks(batch.logit_rows, [&](TensorView logits, size_t begin, size_t count) {
-    backend_.CopyToHost(logits, std::span(result.logits).subspan(begin * vocabulary, count * vocabulary));
+    backend_.CopyToHost(logits, host_logits.subspan(begin * vocabulary, count * vocabulary));
   });
 }
 

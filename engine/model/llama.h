@@ -26,14 +26,15 @@ struct ForwardBatch {
   int vocabulary = 0;                           // ids below it may be chosen
   std::vector<int32_t> score_rows;              // rows to be scored against score_targets
   std::vector<int32_t> score_targets;           // [score_rows]
-  std::vector<int32_t> logit_rows;              // rows whose logits the host wants: for tests and measurements
+  std::vector<int32_t> logit_rows;              // rows whose logits the host wants
   std::vector<kernels::Close> closes;           // strides that are full after this step
 };
 
 struct ForwardResult {
   std::vector<int32_t> sampled;             // [sample_rows]; kernels::kNoId: logits that are not finite, or a dead row
   std::vector<kernels::TokenScore> scores;  // [score_rows]
-  std::vector<float> logits;                // [logit_rows, the model's vocabulary]
+  // [logit_rows, the model's vocabulary]; the model's memory, until the next Collect.
+  std::span<const float> logits;
   kernels::ScoreCertificates certificates;
 };
 
@@ -120,7 +121,7 @@ class Llama final : public Model {
   // Logits of `x`, rows of the residual stream: at most as many as the buffer has.
   kernels::TensorView LogitsOf(kernels::TensorView x);
   // A step's results from the residual stream.
-  void RunOutputs(const ForwardBatch& batch, ForwardResult& result);
+  void RunOutputs(const ForwardBatch& batch, std::span<float> host_logits, ForwardResult& result);
   // The same for a recorded step: every row is sampled from.
   void SampleAll(int64_t rows, int vocabulary);
   int64_t max_rows() const;  // of a step
@@ -128,6 +129,8 @@ class Llama final : public Model {
   int RecordedRows(int64_t rows) const;
   // That, or -1: not to be recorded.
   int RecordingOf(const ForwardBatch& batch) const;
+  // Host memory for the logits of a step that is about to be launched, which no step in flight uses.
+  absl::StatusOr<std::span<float>> LogitsPlace(size_t rows);
 
   ModelConfig config_;
   kernels::Backend& backend_;
@@ -135,6 +138,9 @@ class Llama final : public Model {
   std::unique_ptr<Activations> activations_;
   // Of steps in flight, oldest first. The backend writes into them: elements stay where they are.
   std::deque<ForwardResult> results_;
+  // Logits on the host, by turns: of the steps in flight, and of the one collected last. Made when somebody asks.
+  std::vector<std::unique_ptr<kernels::HostMemory>> logits_places_;
+  size_t next_logits_place_ = 0;
   int recorded_vocabulary_ = 0;  // 0: nothing is recorded yet
   std::vector<int32_t> end_ids_;
 };

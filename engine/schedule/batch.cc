@@ -5,7 +5,7 @@
 namespace cascade {
 
 void Batch::Add(int64_t turn, int slot, CascadePlan& plan, std::span<const int32_t> ids,
-                const kernels::SampleRequest* sample, std::span<const int32_t> targets) {
+                const kernels::SampleRequest* sample, std::span<const int32_t> targets, const LogitRows& logits) {
   const int rows = static_cast<int>(ids.size());
   CASCADE_CHECK(rows > 0 && rows <= plan.TokensUntilCut());
   CASCADE_CHECK(rows > 1 || forward_.slices.empty() || forward_.slices.back().num_rows == 1);
@@ -30,6 +30,11 @@ void Batch::Add(int64_t turn, int slot, CascadePlan& plan, std::span<const int32
     forward_.score_targets.push_back(targets[i]);
   }
   entry.num_scores = static_cast<int>(targets.size());
+  CASCADE_CHECK(logits.begin <= logits.end && logits.end <= rows && (!logits.samples || logits.end == rows));
+  entry.first_logits = static_cast<int>(forward_.logit_rows.size());
+  entry.num_logits = logits.end - logits.begin;
+  entry.samples_on_host = logits.samples;
+  for (int row = logits.begin; row < logits.end; ++row) forward_.logit_rows.push_back(first_row + row);
 
   plan.Advance(rows);
   if (plan.StrideIsFull()) {

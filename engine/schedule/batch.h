@@ -10,6 +10,13 @@
 
 namespace cascade {
 
+// Rows of a slice whose logits the host wants.
+struct LogitRows {
+  int begin = 0;
+  int end = 0;
+  bool samples = false;  // it samples from the last one, which is the slice's last
+};
+
 // Used by the engine thread.
 class Batch {
  public:
@@ -23,7 +30,10 @@ class Batch {
     int sample = -1;      // in ForwardResult::sampled; -1: none wanted
     int first_score = 0;  // in ForwardResult::scores
     int num_scores = 0;
-    int64_t evicted = 0;  // tokens that left the cache
+    int first_logits = 0;  // in ForwardResult::logits
+    int num_logits = 0;
+    bool samples_on_host = false;  // .. from the last of those; what is in `sampled` does not count
+    int64_t evicted = 0;           // tokens that left the cache
     bool closed_stride = false;
   };
 
@@ -31,7 +41,7 @@ class Batch {
   // the stride if they fill it. `sample`: how the id after the last one is chosen; null: it is not. `targets`: empty,
   // or what each row is scored against, [ids]. Slices of one row come before longer ones.
   void Add(int64_t turn, int slot, CascadePlan& plan, std::span<const int32_t> ids,
-           const kernels::SampleRequest* sample, std::span<const int32_t> targets);
+           const kernels::SampleRequest* sample, std::span<const int32_t> targets, const LogitRows& logits = {});
 
   const ForwardBatch& forward() const { return forward_; }
   const std::vector<Entry>& entries() const { return entries_; }

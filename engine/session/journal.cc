@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Create(const JournalContext& c
   journal->state_ = state;
   journal->Settled();
   if (absl::Status status = journal->BeginSegment({}); !status.ok()) {
-    journal->Remove().IgnoreError();
+    journal->RemoveFiles().IgnoreError();
     return status;
   }
   return journal;
@@ -37,7 +37,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::CreateFrom(const JournalContex
   absl::Status status = cache.empty() ? absl::OkStatus() : journal->WriteImage(tokens_seen, digest, cache);
   if (status.ok()) status = journal->BeginSegment({}, rest.ids.empty() ? nullptr : &rest);
   if (!status.ok()) {
-    journal->Remove().IgnoreError();
+    journal->RemoveFiles().IgnoreError();
     return status;
   }
   journal->Settled();
@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Fork(const SessionKey& session
   }
   if (status.ok()) status = fork->BeginSegment(session_);
   if (!status.ok()) {
-    fork->Remove().IgnoreError();
+    fork->RemoveFiles().IgnoreError();
     return status;
   }
   return fork;
@@ -86,6 +86,7 @@ void Journal::Settled() {
   turn_starts_.clear();
   for (const JournalPlace& place : state_.turn_starts) turn_starts_.push_back(place.position);
   if (!segments_.empty()) segments_.back().bytes = newest_size_;
+  CountBytes();
 }
 
 std::string Journal::TemporaryName() const {
@@ -135,6 +136,7 @@ absl::Status Journal::BeginSegment(const SessionKey& parent, const TurnRecord* f
   {
     MutexLock lock(mutex_);
     segments_.push_back({header.sequence, header.position, newest_size_});
+    CountBytes();
   }
   // Those of a turn that ended with its server.
   if (foreign) RemoveImagesAfter(header.position).IgnoreError();
@@ -171,7 +173,7 @@ absl::Status Journal::CheckNotTaken(uint64_t newest, bool size_too) {
     if (!there.ok()) return there.status();
     taken = !*there;
   }
-  taken_ = taken_ || taken;
+  if (taken) taken_ = true;
   return taken ? Taken() : absl::OkStatus();
 }
 
@@ -258,14 +260,23 @@ SessionFiles Journal::files() {
   return files;
 }
 
-int64_t Journal::journal_bytes() const {
-  MutexLock lock(mutex_);
+void Journal::CountBytes() {
   int64_t bytes = 0;
   for (const Segment& segment : segments_) bytes += segment.bytes;
-  return bytes;
+  bytes_.store(bytes, std::memory_order_relaxed);
 }
 
 absl::Status Journal::Remove() {
+  if (taken_) return Taken();
+  if (owner_ != context_.owner) {
+    // Of two servers that remove and use a session at once, one has it. A full disk is when removing must work.
+    absl::Status status = Claim();
+    if (absl::IsUnavailable(status) || absl::IsAborted(status)) return status;
+  }
+  return RemoveFiles();
+}
+
+absl::Status Journal::RemoveFiles() {
   Abandon();
   MutexLock writing(writing_);  // an image that is being made just now comes first
   removed_ = true;

@@ -105,9 +105,13 @@ class Journal {
   absl::Status RemoveImagesAfter(int64_t tokens_seen);
 
   SessionFiles files();
-  // No file of the session is left. Errors leave some, which the next start removes.
+  // No file of the session is left. Errors leave some, which the next start removes; but when it is another server's
+  // (UNAVAILABLE, ABORTED), nothing has happened.
   absl::Status Remove();
-  int64_t journal_bytes() const;  // on the disk; those that are shared with forks too
+  // On the disk; those that are shared with forks too. Any thread.
+  int64_t journal_bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  // Another server has it: what is known here is not what it is. Any thread.
+  bool taken() const { return taken_.load(); }
 
  private:
   struct Pending {
@@ -118,7 +122,9 @@ class Journal {
     int64_t first = 0;          // position of ids[0]
     uint64_t first_digest = 0;  // of the tokens before
     std::vector<int32_t> ids;
-    std::vector<JournalPlace> turn_starts;  // of all turns that count
+    std::vector<JournalPlace> turn_starts;  // of all turns that count, without their recent ids
+
+    RecentIds RecentBefore(int64_t position) const;  // as far as they are there
   };
 
   Journal(const JournalContext& context, const SessionKey& session) : context_(context), session_(session) {}
@@ -137,6 +143,7 @@ class Journal {
   absl::StatusOr<SegmentHeader> ReadHeader(uint64_t sequence) const;
   absl::StatusOr<std::vector<uint8_t>> ReadFile(const std::string& name) const;
   absl::StatusOr<History> ReadHistory();
+  absl::Status CompleteRecent(int64_t first);
 
   // `first`: a record that is there when the segment is; may be null.
   absl::Status BeginSegment(const SessionKey& parent, const TurnRecord* first = nullptr);
@@ -151,7 +158,12 @@ class Journal {
   absl::Status WriteFile(const std::string& name, std::span<const uint8_t> head, std::span<const uint8_t> body);
   absl::Status LoadImage(int64_t tokens_seen, uint64_t digest, std::span<std::byte> cache) const;
   void Settled();
-  absl::Status RemoveImage(int64_t tokens_seen) CASCADE_REQUIRES(mutex_);
+  void CountBytes() CASCADE_REQUIRES(mutex_);
+  absl::Status RemoveFiles();
+  // Forgets images; their files are the caller's to remove, without a lock.
+  std::vector<int64_t> ForgetImages(const std::vector<int64_t>& images) CASCADE_REQUIRES(mutex_);
+  absl::Status RemoveImageFiles(const std::vector<int64_t>& images);
+  std::vector<int64_t> UnneededImages() CASCADE_REQUIRES(mutex_);
   absl::Status Prune();
 
   const JournalContext& context_;
@@ -164,7 +176,7 @@ class Journal {
   int64_t newest_size_ = 0;             // its size
   std::atomic<bool> rotate_{false};     // the next record begins a segment, so that earlier ones can go
   std::optional<Pending> pending_;
-  bool taken_ = false;  // by another server
+  std::atomic<bool> taken_{false};  // by another server
 
   struct Segment {
     uint64_t sequence;
@@ -173,7 +185,8 @@ class Journal {
   };
   Mutex writing_;  // an image; before mutex_
   bool removed_ CASCADE_GUARDED_BY(writing_) = false;
-  mutable Mutex mutex_;
+  std::atomic<int64_t> bytes_{0};  // of segments_
+  mutable Mutex mutex_;            // nothing that takes long is done under it, but for a fork's links
   std::vector<Segment> segments_ CASCADE_GUARDED_BY(mutex_);  // oldest first
   std::set<int64_t> images_ CASCADE_GUARDED_BY(mutex_);
   std::set<int64_t> useless_images_ CASCADE_GUARDED_BY(mutex_);  // some of them: Restore had to pass them over

@@ -60,14 +60,16 @@ absl::Status Journal::WriteImage(int64_t tokens_seen, uint64_t digest, std::span
   if (absl::Status status = WriteFile(ImageName(session_, tokens_seen), head, Bytes(cache)); !status.ok()) {
     return status;
   }
+  bool useless;
   {
     MutexLock lock(mutex_);
-    images_.insert(tokens_seen);
+    useless = image_removals_ != removals;
     useless_images_.erase(tokens_seen);
-    if (image_removals_ != removals) {
-      RemoveImage(tokens_seen).IgnoreError();
-      return absl::AbortedError("the session went back while its image was written");
-    }
+    if (!useless) images_.insert(tokens_seen);
+  }
+  if (useless) {
+    RemoveImageFiles({tokens_seen}).IgnoreError();
+    return absl::AbortedError("the session went back while its image was written");
   }
   // What could not be removed is in nobody's way.
   Prune().IgnoreError();
@@ -101,29 +103,33 @@ std::optional<int64_t> Journal::ImageBefore(int64_t tokens_seen) {
   return std::nullopt;
 }
 
-absl::Status Journal::RemoveImage(int64_t tokens_seen) {
-  images_.erase(tokens_seen);
-  useless_images_.erase(tokens_seen);
-  return context_.directory.Remove(ImageName(session_, tokens_seen));
+std::vector<int64_t> Journal::ForgetImages(const std::vector<int64_t>& images) {
+  for (const int64_t image : images) {
+    images_.erase(image);
+    useless_images_.erase(image);
+  }
+  return images;
 }
 
-absl::Status Journal::RemoveImagesAfter(int64_t tokens_seen) {
-  MutexLock lock(mutex_);
-  ++image_removals_;
+absl::Status Journal::RemoveImageFiles(const std::vector<int64_t>& images) {
   absl::Status status;
-  for (const int64_t image : std::set<int64_t>(images_.upper_bound(tokens_seen), images_.end())) {
-    if (absl::Status removed = RemoveImage(image); !removed.ok()) status = removed;
+  for (const int64_t image : images) {
+    if (absl::Status removed = context_.directory.Remove(ImageName(session_, image)); !removed.ok()) status = removed;
   }
   return status;
 }
 
-absl::Status Journal::Prune() {
-  MutexLock lock(mutex_);
-  // Another server may need what is of no use here.
-  if (!segments_.empty()) {
-    const absl::StatusOr<bool> taken = context_.directory.Exists(SegmentName(session_, segments_.back().sequence + 1));
-    if (!taken.ok() || *taken) return taken.status();
+absl::Status Journal::RemoveImagesAfter(int64_t tokens_seen) {
+  std::vector<int64_t> images;
+  {
+    MutexLock lock(mutex_);
+    ++image_removals_;
+    images = ForgetImages({images_.upper_bound(tokens_seen), images_.end()});
   }
+  return RemoveImageFiles(images);
+}
+
+std::vector<int64_t> Journal::UnneededImages() {
   std::set<int64_t> keep;
   const auto keep_newest = [&](int64_t from, int64_t below, size_t count) CASCADE_REQUIRES(mutex_) {
     for (auto image = images_.lower_bound(below); count > 0 && image != images_.begin();) {
@@ -141,11 +147,26 @@ absl::Status Journal::Prune() {
     keep_newest(0, start, 1);
     keep_newest(start, start + 1, 1);
   }
-  absl::Status status;
-  for (const int64_t image : std::set<int64_t>(images_)) {
-    if (keep.contains(image)) continue;
-    if (absl::Status removed = RemoveImage(image); !removed.ok()) status = removed;
+  std::vector<int64_t> unneeded;
+  for (const int64_t image : images_) {
+    if (!keep.contains(image)) unneeded.push_back(image);
   }
+  return unneeded;
+}
+
+absl::Status Journal::Prune() {
+  // Another server may need what is of no use here.
+  if (const std::optional<uint64_t> newest = Newest(); newest.has_value()) {
+    const absl::StatusOr<bool> taken = context_.directory.Exists(SegmentName(session_, *newest + 1));
+    if (!taken.ok() || *taken) return taken.status();
+  }
+  std::vector<int64_t> unneeded_images;
+  {
+    MutexLock lock(mutex_);
+    unneeded_images = ForgetImages(UnneededImages());
+  }
+  absl::Status status = RemoveImageFiles(unneeded_images);
+  MutexLock lock(mutex_);
   if (context_.retain_all || images_.empty()) return status;
   rotate_ = true;
   // The session may have to begin at the oldest image, if that leads to all places that it may have to go to; then it
@@ -158,6 +179,7 @@ absl::Status Journal::Prune() {
     absl::Status removed = context_.directory.Remove(SegmentName(session_, segments_.front().sequence));
     if (!removed.ok()) return removed;
     segments_.erase(segments_.begin());
+    CountBytes();
   }
   return status;
 }

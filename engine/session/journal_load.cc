@@ -93,7 +93,9 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Load(const JournalContext& con
     if (header.session != at) state.turn_starts.clear();
     if (header.session != at) state.last_turn.reset();
     at = header.session;
+    const RecentIds recent = state.place.recent;
     state.place = place;
+    state.place.recent = recent;
     state.label = header.label;
     state.durability = header.durability;
     state.created_ms = header.created_ms;
@@ -118,8 +120,30 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Load(const JournalContext& con
     }
     journal->images_ = std::move(files.images);
   }
+  if (absl::Status status = journal->CompleteRecent(walked->headers.front().position); !status.ok()) return status;
   journal->Settled();
   return journal;
+}
+
+RecentIds Journal::History::RecentBefore(int64_t position) const {
+  const auto end = static_cast<size_t>(std::max<int64_t>(0, position - first));
+  return ExtendRecent(nullptr, std::span<const int32_t>(ids).first(std::min(end, ids.size())));
+}
+
+// After a rewind to a turn that was older than those that are kept the recent ids are elsewhere in the journal.
+absl::Status Journal::CompleteRecent(int64_t first) {
+  const auto lacks = [&](const JournalPlace& place) {
+    const int64_t there = std::min<int64_t>(place.position - first, kRecentIds);
+    return static_cast<int64_t>(AsSpan(place.recent).size()) < there;
+  };
+  const bool complete =
+      !lacks(state_.place) && std::none_of(state_.turn_starts.begin(), state_.turn_starts.end(), lacks);
+  if (complete) return absl::OkStatus();
+  const absl::StatusOr<History> history = ReadHistory();
+  if (!history.ok()) return history.status();
+  state_.place.recent = history->RecentBefore(state_.place.position);
+  for (JournalPlace& start : state_.turn_starts) start.recent = history->RecentBefore(start.position);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Journal::History> Journal::ReadHistory() {
@@ -138,6 +162,7 @@ absl::StatusOr<Journal::History> Journal::ReadHistory() {
   };
   const auto record = [&](const JournalRecord& record) {
     if (const auto* turn = std::get_if<TurnRecord>(&record)) {
+      state.place.recent.reset();  // of all turns they would be too much
       history.turn_starts.push_back(state.place);
       history.ids.insert(history.ids.end(), turn->ids.begin(), turn->ids.end());
       return state.Apply(*turn, 1);
@@ -169,8 +194,9 @@ absl::StatusOr<Journal::History> Journal::ReadHistory() {
 absl::StatusOr<JournalPlace> Journal::FindTurnStart(int64_t turn) {
   absl::StatusOr<History> history = ReadHistory();
   if (!history.ok()) return history.status();
-  for (const JournalPlace& place : history->turn_starts) {
+  for (JournalPlace& place : history->turn_starts) {
     if (place.turns != turn) continue;
+    place.recent = history->RecentBefore(place.position);
     // Nor does it if there is no cache to begin with. Up to one token none is needed.
     if (history->first == 0 || place.position <= 1 || ImageBefore(place.position - 1).value_or(-1) >= history->first) {
       return place;

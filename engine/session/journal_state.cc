@@ -1,6 +1,7 @@
 #include "engine/session/journal_state.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/base/token_digest.h"
 
@@ -15,6 +16,7 @@ bool JournalState::Apply(const TurnRecord& record, size_t keep_turn_starts) {
   ++place.turns;
   place.digest = ExtendTokenDigest(place.digest, record.ids);
   if (ids > 0) place.last_id = record.ids.back();
+  place.recent = ExtendRecent(place.recent, record.ids);
   place.reply_end = record.reply_end;
   place.last_finish = record.finish;
   last_used_ms = record.ended_ms;
@@ -30,12 +32,17 @@ bool JournalState::Apply(const TurnRecord& record, size_t keep_turn_starts) {
 
 bool JournalState::Apply(const RewindRecord& record) {
   if (record.position > place.position || record.turns > place.turns) return false;
+  RecentIds recent;
+  for (const JournalPlace& start : turn_starts) {
+    if (start.turns == record.turns) recent = start.recent;
+  }
   place = {.position = record.position,
            .turns = record.turns,
            .digest = record.digest,
            .last_id = record.last_id,
            .reply_end = record.reply_end,
-           .last_finish = record.last_finish};
+           .last_finish = record.last_finish,
+           .recent = std::move(recent)};
   while (!turn_starts.empty() && turn_starts.back().turns >= record.turns) turn_starts.pop_back();
   last_used_ms = record.ended_ms;
   last_turn.reset();
@@ -65,7 +72,8 @@ JournalPlace PlaceOf(const SegmentHeader& header) {
           .digest = header.digest,
           .last_id = header.last_id,
           .reply_end = header.reply_end,
-          .last_finish = header.last_finish};
+          .last_finish = header.last_finish,
+          .recent = nullptr};
 }
 
 }  // namespace cascade

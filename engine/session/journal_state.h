@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/session/journal_record.h"
+#include "engine/session/recent_ids.h"
 
 namespace cascade {
 
@@ -19,8 +20,13 @@ struct JournalPlace {
   int32_t last_id = -1;
   ReplyEnd reply_end = ReplyEnd::kNone;
   FinishReason last_finish = FinishReason::kNone;
+  // Not in the headers of segments: it follows from their records.
+  RecentIds recent = nullptr;
 
-  bool operator==(const JournalPlace&) const = default;
+  bool operator==(const JournalPlace& other) const {
+    return position == other.position && turns == other.turns && digest == other.digest && last_id == other.last_id &&
+           reply_end == other.reply_end && last_finish == other.last_finish;
+  }
 };
 
 // The last turn, as far as somebody may ask for it again.
@@ -45,6 +51,7 @@ struct JournalState {
 
   // What a record that is known to follow changes. False: it does not follow.
   bool Apply(const TurnRecord& record, size_t keep_turn_starts);
+  // Its recent ids are known only where the session goes back to one of `turn_starts`.
   bool Apply(const RewindRecord& record);
 };
 

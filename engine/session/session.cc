@@ -41,6 +41,7 @@ SessionCache CacheAt(const CascadeGeometry& geometry, const JournalPlace& place)
   if (place.position > 0) {
     cache.plan = CascadePlan(geometry, place.position - 1);
     cache.pending = place.last_id;
+    cache.recent = place.recent;
   }
   return cache;
 }
@@ -74,7 +75,8 @@ JournalState ToJournalState(const Session& session) {
                  .digest = session.digest,
                  .last_id = session.cache.pending.value_or(-1),
                  .reply_end = session.reply_end,
-                 .last_finish = session.last_finish};
+                 .last_finish = session.last_finish,
+                 .recent = session.cache.recent};
   return state;
 }
 

@@ -16,6 +16,7 @@
 #include "engine/base/token_digest.h"
 #include "engine/cache/cascade_plan.h"
 #include "engine/session/journal.h"
+#include "engine/session/recent_ids.h"
 #include "engine/session/turn_log.h"
 #include "engine/session/vault.h"
 #include "engine/turn_request.h"
@@ -35,6 +36,7 @@ struct SessionCache {
   CascadePlan plan;                // of the tokens fed
   uint64_t digest = 0;             // of the tokens fed (engine/base/token_digest.h)
   std::optional<int32_t> pending;  // no value: the session has no tokens
+  RecentIds recent;                // the pending one is their last
 
   int64_t position() const { return plan.tokens_seen() + (pending.has_value() ? 1 : 0); }
   uint64_t position_digest() const {  // of all tokens
@@ -104,8 +106,9 @@ struct Session {
   std::shared_ptr<kernels::HostMemory> host;  // kHost
   std::vector<int32_t> replay;                // kHost: ids that are fed already but not to what `host` holds (imports)
   ReplyEnd reply_end = ReplyEnd::kNone;
-  std::deque<TurnStart> turn_starts;   // of the newest turns, oldest first
-  std::shared_ptr<TurnLog> last_turn;  // of the running or last Generate turn; may be null
+  std::deque<TurnStart> turn_starts;  // of the newest turns, oldest first
+  // Null: it was none of Generate. The second is of the last one that counts, whatever became of later ones.
+  std::shared_ptr<TurnLog> last_turn, acknowledged_turn;
 
   bool busy = false;    // a turn or a caller has it
   bool moving = false;  // between homes; a turn may have it already and waits then

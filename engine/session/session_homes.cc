@@ -6,6 +6,17 @@
 #include "kernels/base/check.h"
 
 namespace cascade {
+namespace {
+
+// Of a session that was read. The wall clock may have jumped while nobody looked: it is at most as old as its time to
+// live.
+std::chrono::steady_clock::time_point IdleSince(const Session& session, const Clock& clock, std::chrono::seconds ttl) {
+  const auto age = std::clamp<std::chrono::nanoseconds>(clock.WallNow() - session.last_used, std::chrono::seconds(0),
+                                                        std::max(ttl, std::chrono::seconds(0)));
+  return clock.Now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(age);
+}
+
+}  // namespace
 
 SessionMove SessionStore::Move(const SessionPtr& session) {
   session->moving = true;
@@ -62,10 +73,24 @@ std::vector<std::string> SessionStore::Unparked() {
   MutexLock lock(mutex_);
   std::vector<std::string> ids;
   for (const auto& [generation, session] : by_generation_) {
+    if (session->journal == nullptr) continue;
     const bool in_memory = session->home == SessionHome::kSlot || session->home == SessionHome::kHost;
-    if (in_memory && session->journal != nullptr) ids.push_back(session->id);
+    const int64_t fed = session->cache.plan.tokens_seen();
+    // What a turn, or a call, will leave is not known before its end.
+    if (session->busy || (in_memory && session->journal->ImageBefore(fed) != fed)) ids.push_back(session->id);
   }
   return ids;
+}
+
+std::optional<SessionMove> SessionStore::BeginMoveOf(const std::string& id,
+                                                     std::chrono::steady_clock::time_point deadline) {
+  MutexLock lock(mutex_);
+  while (true) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) return std::nullopt;
+    if (!found->second->busy && !found->second->moving) return Move(found->second);
+    if (!changed_.WaitUntil(mutex_, deadline)) return std::nullopt;
+  }
 }
 
 void SessionStore::AddFound(std::vector<FoundSession> found) {
@@ -92,7 +117,22 @@ bool SessionStore::NeedsReading(const std::string& id) {
 
 bool SessionStore::Knows(const std::string& id) {
   MutexLock lock(mutex_);
-  return by_id_.count(id) > 0;
+  return by_id_.count(id) > 0 || leaving_.count(id) > 0;
+}
+
+bool SessionStore::ForgetTaken(const std::string& id) {
+  MutexLock lock(mutex_);
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return false;
+  const SessionPtr session = found->second;
+  if (session->busy || session->moving || session->journal == nullptr || !session->journal->taken()) return false;
+  Unlist(session);
+  return true;
+}
+
+void SessionStore::Gone(const std::string& id) {
+  MutexLock lock(mutex_);
+  leaving_.erase(id);
 }
 
 std::optional<FoundSession> SessionStore::BeginReading(const std::string& id) {
@@ -125,26 +165,28 @@ void SessionStore::EndReading(const std::string& id, absl::StatusOr<std::unique_
   if (!status.ok()) return;
   session.journal = *std::move(journal);
   SetFromJournal(geometry_, session.journal->state(), session);
-  session.last_turn = std::move(last_turn);
-  // The wall clock may have jumped while nobody looked: a session is at most as old as its time to live.
-  const auto age = std::clamp<std::chrono::nanoseconds>(clock_.WallNow() - session.last_used, std::chrono::seconds(0),
-                                                        std::max(limits_.ttl, std::chrono::seconds(0)));
-  session.idle_since = clock_.Now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(age);
+  session.acknowledged_turn = session.last_turn = std::move(last_turn);
+  session.idle_since = IdleSince(session, clock_, limits_.ttl);
 }
 
-bool SessionStore::AddRead(std::unique_ptr<Journal> journal, std::shared_ptr<TurnLog> last_turn) {
+void SessionStore::AddRead(const SessionKey& key, absl::StatusOr<std::unique_ptr<Journal>> journal,
+                           std::shared_ptr<TurnLog> last_turn) {
   MutexLock lock(mutex_);
-  const std::string id = ToHex(journal->session());
-  if (by_id_.count(id) > 0) return false;
   auto session = std::make_shared<Session>(geometry_);
-  session->id = id;
-  session->key = journal->session();
-  session->journal = std::move(journal);
-  SetFromJournal(geometry_, session->journal->state(), *session);
-  session->last_turn = std::move(last_turn);
+  session->id = ToHex(key);
+  session->key = key;
+  if (by_id_.count(session->id) > 0 || leaving_.count(session->id) > 0) return;
+  session->durability = Durability::kJournal;
+  session->damage = journal.status();
   session->idle_since = clock_.Now();
+  if (journal.ok()) {
+    session->journal = *std::move(journal);
+    SetFromJournal(geometry_, session->journal->state(), *session);
+    session->acknowledged_turn = session->last_turn = std::move(last_turn);
+    // One that had expired, and whose files could not be removed then, expires again.
+    session->idle_since = IdleSince(*session, clock_, limits_.ttl);
+  }
   List(session);
-  return true;
 }
 
 }  // namespace cascade

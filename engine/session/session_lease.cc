@@ -64,19 +64,26 @@ void SessionLease::Finish(const SessionCache& cache, ReplyEnd reply_end, FinishR
   CASCADE_CHECK(held());
   const auto session = std::move(session_);
   MutexLock lock(store_->mutex_);
-  // A turn that has not started does not know whether its session has one.
+  // A turn that has not started does not know whether its session has one, nor what a cache on disk has seen.
   const int slot = session->cache.slot;
-  session->cache = cache;
-  session->cache.slot = slot;
-  session->digest = cache.position_digest();
-  if (slot >= 0 && cache.plan.tokens_seen() > 0) {
+  const bool changed =
+      cache.position() != session->cache.position() || cache.plan.tokens_seen() != session->cache.plan.tokens_seen();
+  if (changed) {
+    session->cache = cache;
+    session->cache.slot = slot;
+    session->digest = cache.position_digest();
+  }
+  if (changed && slot >= 0 && cache.plan.tokens_seen() > 0) {
     session->home = SessionHome::kSlot;
     session->host.reset();
     session->replay.clear();
   }
   session->reply_end = reply_end;
   session->last_finish = reason;
-  if (counts) ++session->turns;
+  if (counts) {
+    ++session->turns;
+    session->acknowledged_turn = session->last_turn;
+  }
   session->last_used = store_->clock_.WallNow();
   session->idle_since = store_->clock_.Now();
   store_->EndLease(session);
@@ -133,6 +140,7 @@ SessionInfo SessionLease::Become(const Session& other) {
   session->reply_end = other.reply_end;
   session->turn_starts = other.turn_starts;
   session->last_turn = other.last_turn;
+  session->acknowledged_turn = other.acknowledged_turn;
   session->turns = other.turns;
   session->last_finish = other.last_finish;
   session->last_used = store_->clock_.WallNow();

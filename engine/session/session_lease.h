@@ -38,7 +38,7 @@ class SessionLease {
   void TakeSlot(int slot);
   // .. but now it is; `digest`: of the tokens fed.
   void BroughtIn(uint64_t digest);
-  // The newest Generate turn, for ResumeTurn. `log` may be null.
+  // The newest turn, for ResumeTurn. Null: not one of Generate, or it is undone.
   void Begin(std::shared_ptr<TurnLog> log);
   // Before the turn changes anything: where it begins, with the slot's scores (null: not kept). Of the newest `keep`.
   void Remember(std::shared_ptr<kernels::HostMemory> scores, size_t keep);

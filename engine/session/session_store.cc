@@ -111,6 +111,7 @@ absl::StatusOr<std::shared_ptr<Session>> SessionStore::Delete(const std::string&
     session = Find(id);
   }
   if (!session) return NotFound();
+  leaving_.insert(id);
   Unlist(session);
   if (session->cancel) session->cancel();
   while (session->busy || session->moving) changed_.Wait(mutex_);
@@ -155,6 +156,16 @@ std::shared_ptr<TurnLog> SessionStore::LastTurn(const std::string& id) {
   return session ? session->last_turn : nullptr;
 }
 
+std::shared_ptr<TurnLog> SessionStore::TurnOf(const std::string& id, const std::string& turn_id) {
+  MutexLock lock(mutex_);
+  const SessionPtr session = Find(id);
+  if (!session) return nullptr;
+  for (const auto& log : {session->last_turn, session->acknowledged_turn}) {
+    if (log != nullptr && log->turn_id() == turn_id) return log;
+  }
+  return nullptr;
+}
+
 AcquiredSession SessionStore::Borrow(const SessionPtr& session, std::function<void()> cancel) {
   AcquiredSession acquired{SessionLease(), session->cache, session->digest, session->reply_end, session->turns};
   acquired.cache.slot = -1;
@@ -164,28 +175,6 @@ AcquiredSession SessionStore::Borrow(const SessionPtr& session, std::function<vo
   acquired.lease.store_ = this;
   acquired.lease.session_ = session;
   return acquired;
-}
-
-std::optional<int> SessionStore::TakeSlot(bool one_shot) {
-  MutexLock lock(mutex_);
-  Expire();
-  // A session that is gone may have its slot still, so there may be more of those.
-  const int kept = one_shot && limits_.host_places == 0 ? std::max(0, memory_sessions_ - memory_slots_) : 0;
-  if (static_cast<int>(free_slots_.size()) <= kept) return std::nullopt;
-  const int slot = free_slots_.back();
-  free_slots_.pop_back();
-  return slot;
-}
-
-void SessionStore::ReturnSlot(int slot) {
-  MutexLock lock(mutex_);
-  free_slots_.push_back(slot);
-}
-
-int SessionStore::slots_free() {
-  MutexLock lock(mutex_);
-  Expire();
-  return static_cast<int>(free_slots_.size());
 }
 
 int SessionStore::size() {
@@ -235,7 +224,9 @@ void SessionStore::Expire() {
     if (session->busy || session->moving || session->reading || session->found.has_value()) continue;
     if (now - session->idle_since < limits_.ttl) continue;
     Unlist(session);
-    if (session->journal != nullptr) expired_.push_back(session);
+    if (session->journal == nullptr) continue;
+    expired_.push_back(session);
+    leaving_.insert(session->id);
   }
 }
 

@@ -19,13 +19,12 @@ namespace cascade {
 class TurnLog {
  public:
   explicit TurnLog(std::string turn_id) : turn_id_(std::move(turn_id)) {}
-  // Of a turn that has ended, by what its journal holds: all in one delta.
-  TurnLog(std::string turn_id, TurnDelta whole);
 
   const std::string& turn_id() const { return turn_id_; }
   // The producer's; in order. After a delta with `finished` no more may come.
   void Add(const TurnDelta& delta);
   // What came after the first `from_seq` tokens, and what will. INVALID_ARGUMENT: there are not so many.
+  // RESOURCE_EXHAUSTED: too many follow it. A follower that nobody else holds any more is forgotten.
   absl::Status Follow(int64_t from_seq, const std::shared_ptr<TurnFollower>& follower);
   bool finished();
 

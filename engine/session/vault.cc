@@ -172,13 +172,16 @@ absl::StatusOr<std::unique_ptr<Journal>> Vault::Load(const SessionKey& session) 
 
 absl::StatusOr<std::unique_ptr<Journal>> Vault::Load(const FoundSession& found) {
   // Its owner first: while that lives, the files may change under the reader.
-  const absl::StatusOr<SegmentHeader> header = ReadNewestHeader(directory_, found.session, found.files, sealer_);
-  if (header.ok() && header->owner != context_.owner) {
-    const absl::StatusOr<bool> dead = IsDead(directory_, header->owner);
-    if (!dead.ok()) return dead.status();
-    if (!*dead) return absl::UnavailableError("the session is another server's; try again there");
-  }
+  if (absl::Status status = CheckOwner(found.session, found.files); !status.ok()) return status;
   return Journal::Load(context_, found.session, found.files);
+}
+
+absl::Status Vault::CheckOwner(const SessionKey& session, const SessionFiles& files) {
+  const absl::StatusOr<SegmentHeader> header = ReadNewestHeader(directory_, session, files, sealer_);
+  if (!header.ok() || header->owner == context_.owner) return absl::OkStatus();
+  const absl::StatusOr<bool> dead = IsDead(directory_, header->owner);
+  if (!dead.ok()) return dead.status();
+  return *dead ? absl::OkStatus() : absl::UnavailableError("the session is another server's; try again there");
 }
 
 absl::Status Vault::Remove(const SessionKey& session) {
@@ -186,7 +189,9 @@ absl::Status Vault::Remove(const SessionKey& session) {
   if (!names.ok()) return names.status();
   VaultListing listing = ReadListing(*names);
   const auto found = listing.sessions.find(session);
-  return found == listing.sessions.end() ? absl::OkStatus() : RemoveSessionFiles(directory_, session, found->second);
+  if (found == listing.sessions.end()) return absl::OkStatus();
+  if (absl::Status status = CheckOwner(session, found->second); !status.ok()) return status;
+  return RemoveSessionFiles(directory_, session, found->second);
 }
 
 }  // namespace cascade

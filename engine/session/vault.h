@@ -60,7 +60,7 @@ class Vault {
   // living server owns it.
   absl::StatusOr<std::unique_ptr<Journal>> Load(const SessionKey& session);
   absl::StatusOr<std::unique_ptr<Journal>> Load(const FoundSession& found);
-  // All of a session's files.
+  // All of a session's files. UNAVAILABLE: a living server owns it.
   absl::Status Remove(const SessionKey& session);
 
   const JournalContext& context() const { return context_; }
@@ -72,6 +72,7 @@ class Vault {
   Vault(Directory& directory, const VaultOptions& options, const SealKey& key, const OwnerId& owner,
         std::unique_ptr<FileLock> lock);
   absl::Status Recover();
+  absl::Status CheckOwner(const SessionKey& session, const SessionFiles& files);
 
   Directory& directory_;
   const Sealer sealer_;

@@ -14,7 +14,7 @@
 #include "kernels/cpu/cache_ops.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/packed_weight.h"
-#include "kernels/cpu/sampler.h"
+#include "kernels/sampler.h"
 
 namespace cascade::kernels {
 

@@ -20,7 +20,7 @@ struct SampleState {
 
 inline constexpr size_t kSampleScratchBytes = size_t{64} * 52224;
 
-// Chooses an id from the first `vocabulary` of each row of logits (F32), as cpu/sampler.h says, and notes it in
+// Chooses an id from the first `vocabulary` of each row of logits (F32), as kernels/sampler.h says, and notes it in
 // `state`. requests, live, sampled: [logits.rows], on the device. A row whose slot is negative does nothing; one that
 // is not live samples kNoId and leaves its slot alone. Logits that are not finite: kNoId.
 //

@@ -11,7 +11,7 @@
 namespace cascade::kernels::cuda {
 
 constexpr int kMaxSampleChunks = 128;  // of a row
-constexpr float kGreedyBelow = 1e-5f;  // cpu/sampler.h
+constexpr float kGreedyBelow = 1e-5f;  // kernels/sampler.h
 // A token's depth is how far its logit is below the largest one, divided by the temperature: its weight is e^-depth.
 constexpr float kMaxDepth = 32.0f;  // from here on the weight is zero
 constexpr float kBucketsPerDepth = 128.0f;

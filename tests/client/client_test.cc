@@ -25,7 +25,7 @@ TEST(Client, StreamsATurnOfASession) {
   v1::Message message;
   message.set_role("user");
   message.set_content("hello");
-  const auto stream = session->Send({message}, {}, {});
+  const auto stream = session->Send({message});
   std::string text;
   v1::GenerateResponse last;
   for (v1::GenerateResponse part; stream->Next(&part); last = part) text += part.text();

@@ -51,6 +51,82 @@ TEST_F(CommandsTest, GenerateStreamsTheReply) {
   EXPECT_EQ(request.stopping().stop_size(), 2);
 }
 
+TEST_F(CommandsTest, GenerateSaysAllOfSamplingAndOutput) {
+  const TemporaryFile schema(R"({"type":"object"})");
+  const ProgramResult result = Run({"generate",
+                                    "x",
+                                    "--repetition-penalty",
+                                    "1.5",
+                                    "--repeat-last-n",
+                                    "9",
+                                    "--frequency-penalty",
+                                    "-1",
+                                    "--presence-penalty",
+                                    "2",
+                                    "--logit-bias",
+                                    "7=-100",
+                                    "--logit-bias",
+                                    "3=1.5",
+                                    "--allowed-token-id",
+                                    "4",
+                                    "--allowed-token-id",
+                                    "5",
+                                    "--min-tokens",
+                                    "2",
+                                    "--stop-token-id",
+                                    "11",
+                                    "--ignore-eos",
+                                    "--include-stop",
+                                    "--priority",
+                                    "-3",
+                                    "--json-schema",
+                                    schema.path,
+                                    "--echo",
+                                    "--logprobs",
+                                    "2",
+                                    "--prompt-logprobs",
+                                    "0"});
+  EXPECT_EQ(result.code, 0) << result.errors;
+  const v1::GenerateRequest request = server_.generate_requests().at(0);
+  EXPECT_EQ(request.sampling().repetition_penalty(), 1.5f);
+  EXPECT_EQ(request.sampling().repeat_last_n(), 9);
+  EXPECT_EQ(request.sampling().frequency_penalty(), -1);
+  EXPECT_EQ(request.sampling().presence_penalty(), 2);
+  EXPECT_EQ(request.sampling().logit_bias().at(7), -100);
+  EXPECT_EQ(request.sampling().logit_bias().at(3), 1.5f);
+  EXPECT_EQ(request.sampling().allowed_token_ids_size(), 2);
+  EXPECT_EQ(request.stopping().min_tokens(), 2);
+  EXPECT_EQ(request.stopping().stop_token_ids(0), 11);
+  EXPECT_TRUE(request.stopping().ignore_eos());
+  EXPECT_TRUE(request.stopping().include_stop());
+  EXPECT_EQ(request.priority(), -3);
+  EXPECT_EQ(request.response_format().json_schema(), R"({"type":"object"})");
+  EXPECT_TRUE(request.echo());
+  EXPECT_EQ(request.logprobs(), 2);
+  EXPECT_TRUE(request.has_prompt_logprobs());
+  EXPECT_FALSE(request.has_n());
+  EXPECT_THAT(Run({"generate", "x", "--json-schema", "/no/such/file"}).errors, HasSubstr("/no/such/file"));
+}
+
+TEST_F(CommandsTest, LogprobsAreATable) {
+  server_.SetReply("a\n");
+  const ProgramResult result = Run({"generate", "x", "--logprobs", "2"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.output, "a\n");
+  EXPECT_EQ(result.errors,
+            "reply:\n"
+            "id  token  logprob          most probable\n"
+            "97  \"a\"     -0.693  50.0 %  \"a\" 50.0 %, \"b\" 50.0 %\n"
+            "10  \"\\n\"    -0.693  50.0 %  \"\\n\" 50.0 %, \"\" 50.0 %\n");
+}
+
+TEST_F(CommandsTest, SeveralRepliesAreNumbered) {
+  const ProgramResult result = Run({"generate", "x", "-n", "2"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.output, "[0]\necho: x\n[1]\necho: x\n");
+  EXPECT_EQ(server_.generate_requests().at(0).n(), 2);
+}
+
 TEST_F(CommandsTest, GenerateReadsStandardInputAndAppliesTheTemplate) {
   const ProgramResult result = Run({"generate", "--chat", "--system", "Be brief.", "-"}, "two\nlines\n");
   EXPECT_EQ(result.code, 0);
@@ -102,6 +178,11 @@ TEST(Commands, WrongArgumentsAre64InOneLine) {
       {"generate", "x", "--system", "needs --chat"},
       {"generate", "x", "--seed", "-1"},
       {"generate", "x", "--session", ""},
+      {"generate", "x", "--logit-bias", "7"},
+      {"generate", "x", "--logit-bias", "seven=1"},
+      {"generate", "x", "--replies", "0"},
+      {"generate", "x", "--json-schema", ""},
+      {"generate", "x", "--chat", "--echo"},
       {"chat", "--keep", "--session", "abc"},
       {"chat", "surplus"},
       {"score", "x", "--tokens", "0"},
@@ -222,7 +303,8 @@ TEST_F(CommandsTest, BenchCountsRequestsAndErrors) {
 }
 
 TEST_F(CommandsTest, InfoTellsTheModel) {
-  EXPECT_THAT(Run({"info"}).output, AllOf(HasSubstr("cascade-server 9.9"), HasSubstr("fake-model"), HasSubstr("no data folder")));
+  EXPECT_THAT(Run({"info"}).output,
+              AllOf(HasSubstr("cascade-server 9.9"), HasSubstr("fake-model"), HasSubstr("no data folder")));
   EXPECT_EQ(Run({"info", "--wait", "10"}).code, 0);
 }
 

@@ -1,5 +1,6 @@
 #include "tests/client/fake_cascade.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <thread>
@@ -21,6 +22,16 @@ void SetUsage(int64_t prompt_tokens, int64_t sampled, int64_t position, v1::Usag
   usage->set_tokens_resident(position);
   usage->set_cache_bytes(3 << 20);
   usage->mutable_decode_time()->set_seconds(1);
+}
+
+// Every token has probability 1/2.
+void AddLogprobs(int id, int count, v1::TokenLogprobs* logprobs) {
+  logprobs->set_token_id(id);
+  logprobs->set_logprob(std::log(0.5f));
+  for (int i = 0; i < count; ++i) {
+    logprobs->add_top()->set_token_id(id + i);
+    logprobs->mutable_top(i)->set_logprob(std::log(0.5f));
+  }
 }
 
 }  // namespace
@@ -108,11 +119,15 @@ grpc::Status FakeCascade::Generate(grpc::ServerContext* context, const v1::Gener
       // Whole characters only: the bytes that go on in one go with it.
       std::string character(1, reply[i]);
       while (i + 1 < reply.size() && (reply[i + 1] & 0xC0) == 0x80) character += reply[++i];
-      part.set_text(character);
-      part.add_token_ids(reply[i]);
       ++sampled;
-      writer->Write(part);
-      part.Clear();
+      for (int index = 0; index < std::max(1, request->n()); ++index) {
+        part.set_index(index);
+        part.set_text(character);
+        part.add_token_ids(reply[i]);
+        if (request->has_logprobs()) AddLogprobs(reply[i], request->logprobs(), part.add_logprobs());
+        writer->Write(part);
+        part.Clear();
+      }
       if (forever_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   } while (forever_);
@@ -124,9 +139,12 @@ grpc::Status FakeCascade::Generate(grpc::ServerContext* context, const v1::Gener
     found->second.set_position(position);
     found->second.set_turns(found->second.turns() + 1);
   }
-  part.set_finish_reason(v1::FINISH_REASON_STOP);
-  SetUsage(fed, sampled, position, part.mutable_usage());
-  writer->Write(part);
+  for (int index = 0; index < std::max(1, request->n()); ++index) {
+    part.set_index(index);
+    part.set_finish_reason(v1::FINISH_REASON_STOP);
+    SetUsage(fed, sampled, position, part.mutable_usage());
+    writer->Write(part);
+  }
   return grpc::Status::OK;
 }
 

@@ -1,5 +1,5 @@
-// Every wrong request gets its documented code and one line that names the field; the server lives on, and a session that
-// talks meanwhile notices nothing.
+// Every wrong request gets its documented code and one line that names the field; the server lives on, and a session
+// that talks meanwhile notices nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -24,14 +24,14 @@ struct Row {
   const char* names;  // a part of the message
 };
 
-
 const std::vector<Row>& Rows() {
   const float nan = std::nanf("");
   const float infinity = std::numeric_limits<float>::infinity();
   static const std::vector<Row> rows = {
       {"no prompt", [](auto& r) { r.clear_prompt(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"empty text", [](auto& r) { r.mutable_prompt()->set_text(""); }, StatusCode::INVALID_ARGUMENT, "prompt"},
-      {"no ids", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->clear_ids(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
+      {"no ids", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->clear_ids(); }, StatusCode::INVALID_ARGUMENT,
+       "prompt"},
       {"no messages", [](auto& r) { r.mutable_prompt()->mutable_messages(); }, StatusCode::INVALID_ARGUMENT, "prompt"},
       {"role of control characters",
        [](auto& r) {
@@ -47,45 +47,145 @@ const std::vector<Row>& Rows() {
          message->set_content("hello");
        },
        StatusCode::INVALID_ARGUMENT, "messages[0].role"},
-      {"id -1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(-1); }, StatusCode::INVALID_ARGUMENT, "token_ids"},
+      {"id -1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(-1); }, StatusCode::INVALID_ARGUMENT,
+       "token_ids"},
       {"id beyond the vocabulary", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(272); },
        StatusCode::INVALID_ARGUMENT, "token_ids"},
-      {"id 2^31-1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(2147483647); }, StatusCode::INVALID_ARGUMENT,
-       "token_ids"},
+      {"id 2^31-1", [](auto& r) { r.mutable_prompt()->mutable_token_ids()->add_ids(2147483647); },
+       StatusCode::INVALID_ARGUMENT, "token_ids"},
       {"temperature NaN", [=](auto& r) { r.mutable_sampling()->set_temperature(nan); }, StatusCode::INVALID_ARGUMENT,
        "sampling.temperature"},
       {"temperature -1", [](auto& r) { r.mutable_sampling()->set_temperature(-1); }, StatusCode::INVALID_ARGUMENT,
        "sampling.temperature"},
-      {"temperature infinite", [=](auto& r) { r.mutable_sampling()->set_temperature(infinity); }, StatusCode::INVALID_ARGUMENT,
-       "sampling.temperature"},
-      {"top_k -1", [](auto& r) { r.mutable_sampling()->set_top_k(-1); }, StatusCode::INVALID_ARGUMENT, "sampling.top_k"},
-      {"top_k beyond the vocabulary", [](auto& r) { r.mutable_sampling()->set_top_k(273); }, StatusCode::INVALID_ARGUMENT,
+      {"temperature infinite", [=](auto& r) { r.mutable_sampling()->set_temperature(infinity); },
+       StatusCode::INVALID_ARGUMENT, "sampling.temperature"},
+      {"top_k -1", [](auto& r) { r.mutable_sampling()->set_top_k(-1); }, StatusCode::INVALID_ARGUMENT,
        "sampling.top_k"},
+      {"top_k beyond the vocabulary", [](auto& r) { r.mutable_sampling()->set_top_k(273); },
+       StatusCode::INVALID_ARGUMENT, "sampling.top_k"},
       {"top_p 0", [](auto& r) { r.mutable_sampling()->set_top_p(0); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
-      {"top_p 1.1", [](auto& r) { r.mutable_sampling()->set_top_p(1.1f); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
-      {"top_p NaN", [=](auto& r) { r.mutable_sampling()->set_top_p(nan); }, StatusCode::INVALID_ARGUMENT, "sampling.top_p"},
-      {"min_p -0.1", [](auto& r) { r.mutable_sampling()->set_min_p(-0.1f); }, StatusCode::INVALID_ARGUMENT, "sampling.min_p"},
-      {"min_p NaN", [=](auto& r) { r.mutable_sampling()->set_min_p(nan); }, StatusCode::INVALID_ARGUMENT, "sampling.min_p"},
+      {"top_p 1.1", [](auto& r) { r.mutable_sampling()->set_top_p(1.1f); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.top_p"},
+      {"top_p NaN", [=](auto& r) { r.mutable_sampling()->set_top_p(nan); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.top_p"},
+      {"min_p -0.1", [](auto& r) { r.mutable_sampling()->set_min_p(-0.1f); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.min_p"},
+      {"min_p NaN", [=](auto& r) { r.mutable_sampling()->set_min_p(nan); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.min_p"},
       {"max_tokens -1", [](auto& r) { r.mutable_stopping()->set_max_tokens(-1); }, StatusCode::INVALID_ARGUMENT,
        "stopping.max_tokens"},
-      {"empty stop string", [](auto& r) { r.mutable_stopping()->add_stop(""); }, StatusCode::INVALID_ARGUMENT, "stopping.stop"},
-      {"long stop string", [](auto& r) { r.mutable_stopping()->add_stop(std::string(257, 'x')); }, StatusCode::INVALID_ARGUMENT,
+      {"empty stop string", [](auto& r) { r.mutable_stopping()->add_stop(""); }, StatusCode::INVALID_ARGUMENT,
        "stopping.stop"},
+      {"long stop string", [](auto& r) { r.mutable_stopping()->add_stop(std::string(257, 'x')); },
+       StatusCode::INVALID_ARGUMENT, "stopping.stop"},
       {"17 stop strings",
        [](auto& r) {
          for (int i = 0; i < 17; ++i) r.mutable_stopping()->add_stop("x");
        },
        StatusCode::INVALID_ARGUMENT, "stopping.stop"},
-      {"unknown session", [](auto& r) { r.set_session_id("0123456789abcdef0123456789abcdef"); }, StatusCode::NOT_FOUND, "session"},
-      {"a session id that is none", [](auto& r) { r.set_session_id("../../etc/passwd"); }, StatusCode::NOT_FOUND, "session"},
+      {"repetition_penalty 0", [](auto& r) { r.mutable_sampling()->set_repetition_penalty(0); },
+       StatusCode::INVALID_ARGUMENT, "sampling.repetition_penalty"},
+      {"repetition_penalty 2.1", [](auto& r) { r.mutable_sampling()->set_repetition_penalty(2.1f); },
+       StatusCode::INVALID_ARGUMENT, "sampling.repetition_penalty"},
+      {"repetition_penalty NaN", [=](auto& r) { r.mutable_sampling()->set_repetition_penalty(nan); },
+       StatusCode::INVALID_ARGUMENT, "sampling.repetition_penalty"},
+      {"repeat_last_n -1", [](auto& r) { r.mutable_sampling()->set_repeat_last_n(-1); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.repeat_last_n"},
+      {"repeat_last_n 1025", [](auto& r) { r.mutable_sampling()->set_repeat_last_n(1025); },
+       StatusCode::INVALID_ARGUMENT, "sampling.repeat_last_n"},
+      {"frequency_penalty 2.1", [](auto& r) { r.mutable_sampling()->set_frequency_penalty(2.1f); },
+       StatusCode::INVALID_ARGUMENT, "sampling.frequency_penalty"},
+      {"frequency_penalty NaN", [=](auto& r) { r.mutable_sampling()->set_frequency_penalty(nan); },
+       StatusCode::INVALID_ARGUMENT, "sampling.frequency_penalty"},
+      {"presence_penalty -2.1", [](auto& r) { r.mutable_sampling()->set_presence_penalty(-2.1f); },
+       StatusCode::INVALID_ARGUMENT, "sampling.presence_penalty"},
+      {"presence_penalty infinite", [=](auto& r) { r.mutable_sampling()->set_presence_penalty(infinity); },
+       StatusCode::INVALID_ARGUMENT, "sampling.presence_penalty"},
+      {"logit_bias of id -1", [](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[-1] = 1; },
+       StatusCode::INVALID_ARGUMENT, "sampling.logit_bias"},
+      {"logit_bias beyond the vocabulary", [](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[272] = 1; },
+       StatusCode::INVALID_ARGUMENT, "sampling.logit_bias"},
+      {"logit_bias 101", [](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[1] = 101; },
+       StatusCode::INVALID_ARGUMENT, "sampling.logit_bias"},
+      {"logit_bias NaN", [=](auto& r) { (*r.mutable_sampling()->mutable_logit_bias())[1] = nan; },
+       StatusCode::INVALID_ARGUMENT, "sampling.logit_bias"},
+      {"allowed id -1", [](auto& r) { r.mutable_sampling()->add_allowed_token_ids(-1); }, StatusCode::INVALID_ARGUMENT,
+       "sampling.allowed_token_ids[0]"},
+      {"allowed id beyond the vocabulary", [](auto& r) { r.mutable_sampling()->add_allowed_token_ids(272); },
+       StatusCode::INVALID_ARGUMENT, "sampling.allowed_token_ids[0]"},
+      {"allowed id twice",
+       [](auto& r) { r.mutable_sampling()->add_allowed_token_ids(1), r.mutable_sampling()->add_allowed_token_ids(1); },
+       StatusCode::INVALID_ARGUMENT, "sampling.allowed_token_ids[1]"},
+      {"allowed id that is forbidden",
+       [](auto& r) {
+         r.mutable_sampling()->add_allowed_token_ids(1), (*r.mutable_sampling()->mutable_logit_bias())[1] = -100;
+       },
+       StatusCode::INVALID_ARGUMENT, "sampling.allowed_token_ids"},
+      {"min_tokens -1", [](auto& r) { r.mutable_stopping()->set_min_tokens(-1); }, StatusCode::INVALID_ARGUMENT,
+       "stopping.min_tokens"},
+      {"min_tokens over max_tokens", [](auto& r) { r.mutable_stopping()->set_min_tokens(5); },
+       StatusCode::INVALID_ARGUMENT, "stopping.min_tokens"},
+      {"stop token -1", [](auto& r) { r.mutable_stopping()->add_stop_token_ids(-1); }, StatusCode::INVALID_ARGUMENT,
+       "stopping.stop_token_ids[0]"},
+      {"stop token beyond the vocabulary", [](auto& r) { r.mutable_stopping()->add_stop_token_ids(272); },
+       StatusCode::INVALID_ARGUMENT, "stopping.stop_token_ids[0]"},
+      {"stop token twice",
+       [](auto& r) { r.mutable_stopping()->add_stop_token_ids(3), r.mutable_stopping()->add_stop_token_ids(3); },
+       StatusCode::INVALID_ARGUMENT, "stopping.stop_token_ids[1]"},
+      {"logprobs -1", [](auto& r) { r.set_logprobs(-1); }, StatusCode::INVALID_ARGUMENT, "logprobs"},
+      {"logprobs 21", [](auto& r) { r.set_logprobs(21); }, StatusCode::INVALID_ARGUMENT, "logprobs"},
+      {"prompt_logprobs -1", [](auto& r) { r.set_prompt_logprobs(-1); }, StatusCode::INVALID_ARGUMENT,
+       "prompt_logprobs"},
+      {"prompt_logprobs 21", [](auto& r) { r.set_prompt_logprobs(21); }, StatusCode::INVALID_ARGUMENT,
+       "prompt_logprobs"},
+      {"priority 101", [](auto& r) { r.set_priority(101); }, StatusCode::INVALID_ARGUMENT, "priority"},
+      {"priority -101", [](auto& r) { r.set_priority(-101); }, StatusCode::INVALID_ARGUMENT, "priority"},
+      {"n 0", [](auto& r) { r.set_n(0); }, StatusCode::INVALID_ARGUMENT, "n must"},
+      {"n 17", [](auto& r) { r.set_n(17); }, StatusCode::INVALID_ARGUMENT, "n must"},
+      {"n 2 of a session", [](auto& r) { r.set_n(2), r.set_session_id("x"); }, StatusCode::INVALID_ARGUMENT, "n must"},
+      {"echo of messages",
+       [](auto& r) { r.set_echo(true), r.mutable_prompt()->mutable_messages()->add_messages()->set_role("user"); },
+       StatusCode::INVALID_ARGUMENT, "echo"},
+      {"no response_format", [](auto& r) { r.mutable_response_format(); }, StatusCode::INVALID_ARGUMENT,
+       "response_format"},
+      {"json_object false", [](auto& r) { r.mutable_response_format()->set_json_object(false); },
+       StatusCode::INVALID_ARGUMENT, "response_format.json_object"},
+      {"empty schema", [](auto& r) { r.mutable_response_format()->set_json_schema(""); }, StatusCode::INVALID_ARGUMENT,
+       "response_format.json_schema"},
+      {"a schema that is no JSON", [](auto& r) { r.mutable_response_format()->set_json_schema("{"); },
+       StatusCode::INVALID_ARGUMENT, "response_format"},
+      {"a schema over the limit",
+       [](auto& r) { r.mutable_response_format()->set_json_schema(std::string(70000, ' ')); },
+       StatusCode::INVALID_ARGUMENT, "response_format"},
+      {"a schema without an end",
+       [](auto& r) { r.mutable_response_format()->set_json_object(true), r.mutable_stopping()->set_ignore_eos(true); },
+       StatusCode::INVALID_ARGUMENT, "stopping.ignore_eos"},
+      {"1,025 biases",
+       [](auto& r) {
+         for (int i = 0; i < 1025; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1;
+       },
+       StatusCode::INVALID_ARGUMENT, "sampling.logit_bias"},
+      {"65,537 allowed ids",
+       [](auto& r) {
+         for (int i = 0; i < 65537; ++i) r.mutable_sampling()->add_allowed_token_ids(i);
+       },
+       StatusCode::INVALID_ARGUMENT, "sampling.allowed_token_ids"},
+      {"17 stop tokens",
+       [](auto& r) {
+         for (int i = 0; i < 17; ++i) r.mutable_stopping()->add_stop_token_ids(i);
+       },
+       StatusCode::INVALID_ARGUMENT, "stopping.stop_token_ids"},
+      {"unknown session", [](auto& r) { r.set_session_id("0123456789abcdef0123456789abcdef"); }, StatusCode::NOT_FOUND,
+       "session"},
+      {"a session id that is none", [](auto& r) { r.set_session_id("../../etc/passwd"); }, StatusCode::NOT_FOUND,
+       "session"},
       {"turn_id of a one-shot", [](auto& r) { r.set_turn_id("x"); }, StatusCode::INVALID_ARGUMENT, "turn_id"},
-      {"turn_id of 65 characters",
-       [](auto& r) { r.set_session_id("x"), r.set_turn_id(std::string(65, 'x')); },
+      {"turn_id of 65 characters", [](auto& r) { r.set_session_id("x"), r.set_turn_id(std::string(65, 'x')); },
        StatusCode::INVALID_ARGUMENT, "turn_id"},
-      {"turn_id of two lines", [](auto& r) { r.set_session_id("x"), r.set_turn_id("a\nb"); }, StatusCode::INVALID_ARGUMENT,
-       "turn_id"},
-      {"turn_id that is no ASCII", [](auto& r) { r.set_session_id("x"), r.set_turn_id("é"); }, StatusCode::INVALID_ARGUMENT,
-       "turn_id"},
+      {"turn_id of two lines", [](auto& r) { r.set_session_id("x"), r.set_turn_id("a\nb"); },
+       StatusCode::INVALID_ARGUMENT, "turn_id"},
+      {"turn_id that is no ASCII", [](auto& r) { r.set_session_id("x"), r.set_turn_id("é"); },
+       StatusCode::INVALID_ARGUMENT, "turn_id"},
       {"on_cancel of a one-shot", [](auto& r) { r.set_on_cancel(v1::ON_CANCEL_KEEP); }, StatusCode::INVALID_ARGUMENT,
        "on_cancel"},
       {"on_cancel 4", [](auto& r) { r.set_session_id("x"), r.set_on_cancel(static_cast<v1::OnCancel>(4)); },
@@ -96,9 +196,10 @@ const std::vector<Row>& Rows() {
        "durability"},
       {"durability 4", [](auto& r) { r.set_session_id("x"), r.set_durability(static_cast<v1::Durability>(4)); },
        StatusCode::INVALID_ARGUMENT, "durability"},
-      {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::INVALID_ARGUMENT, "expected_position"},
-      {"prompt over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(2000, 'a')); }, StatusCode::INVALID_ARGUMENT,
-       "max_prompt_bytes"},
+      {"expected_position of a one-shot", [](auto& r) { r.set_expected_position(7); }, StatusCode::INVALID_ARGUMENT,
+       "expected_position"},
+      {"prompt over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(2000, 'a')); },
+       StatusCode::INVALID_ARGUMENT, "max_prompt_bytes"},
       {"message over the limit", [](auto& r) { r.mutable_prompt()->set_text(std::string(17 << 20, 'a')); },
        StatusCode::RESOURCE_EXHAUSTED, "message"},
   };
@@ -272,8 +373,6 @@ TEST_F(BadRequestTest, SessionsThatLast) {
   score.set_durability(static_cast<v1::Durability>(9));
   Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "durability");
   score.clear_durability();
-  score.set_turn_id(std::string(65, 'x'));
-  Expect(client.Score(score)->Finish(), StatusCode::INVALID_ARGUMENT, "turn_id");
   ExpectUndisturbed();
 }
 
@@ -298,7 +397,8 @@ TEST_F(BadRequestTest, ExportsAndImports) {
   Expect(import_of(server_.client(), options, "garbage"), StatusCode::FAILED_PRECONDITION, "--data-dir");
   ExpectUndisturbed();
 
-  const std::string folder = (std::filesystem::temp_directory_path() / "bad_request_test_").string() + std::to_string(getpid());
+  const std::string folder =
+      (std::filesystem::temp_directory_path() / "bad_request_test_").string() + std::to_string(getpid());
   {
     TinyServer durable({"--data-dir", folder});
     Expect(export_of(durable.client(), "", false), StatusCode::INVALID_ARGUMENT, "session_id");

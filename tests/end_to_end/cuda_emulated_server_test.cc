@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 
+#include "tests/end_to_end/sampling_checks.h"
 #include "tests/end_to_end/tiny_server.h"
 
 namespace cascade::test {
@@ -22,7 +23,7 @@ using testing::Not;
 std::vector<std::string> CudaFlags(std::vector<std::string> more = {}) {
   // Nothing is parked, so that what is free tells which slots are in use.
   std::vector<std::string> flags = {
-      "--device", "cuda", "--max-num-seqs", "3", "--max-num-batched-tokens", "32", "--deterministic",
+      "--device",           "cuda", "--max-num-seqs", "3", "--max-num-batched-tokens", "32", "--deterministic",
       "--host-cache-bytes", "0"};
   flags.insert(flags.end(), more.begin(), more.end());
   return flags;
@@ -82,6 +83,13 @@ TEST(CudaServer, SessionsSayTogetherWhatTheySayAlone) {
   }
   for (std::thread& thread : threads) thread.join();
   for (int i = 0; i < 4; ++i) EXPECT_EQ(together[static_cast<size_t>(i)], Chat(server.client(), i)) << "session " << i;
+}
+
+// Steps that the host reads logits of are recorded like the others.
+TEST(CudaServer, TurnsThatTheHostSamplesFor) {
+  TinyServer server(CudaFlags());
+  CheckHostAgainstDevice(server.client());
+  CheckLogprobsAgainstScore(server.client());
 }
 
 class Program : public testing::Test {

@@ -88,8 +88,10 @@ TEST_P(EngineFaultTest, AStepThatCannotBeLaunchedSparesEarlierOnes) {
   };
   TurnRequest waits = TextTurn("ab", 6);
   waits.stop = {"never"};
+  model_->Hold();  // until both are there
   const auto sound = MustSubmit(std::move(waits));
   const auto other = MustSubmit(TextTurn("cd", 50));
+  model_->ReleaseAll();
   EXPECT_TRUE(Collect(*sound).status.ok());
   EXPECT_EQ(Collect(*other).status.code(), GetParam() == 2 ? absl::StatusCode::kInternal : absl::StatusCode::kOk);
   EXPECT_EQ(engine_->SlotsFree(), 4);

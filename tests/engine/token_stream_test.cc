@@ -22,15 +22,21 @@ TurnDelta Delta(const std::string& text, std::vector<int32_t> ids) {
 TEST(TokenStreamTest, UnreadDeltasMerge) {
   TokenStream stream;
   EXPECT_FALSE(stream.TryPop().has_value());
-  stream.Push(Delta("a", {1}));
+  TurnDelta first = Delta("a", {1});
+  first.prompt_logprobs.resize(2);
+  stream.Push(first);
   TurnDelta scored = Delta("b", {2, 3});
   scored.scores.resize(2);
   scored.score_total = 9;
+  scored.logprobs.resize(2);
+  scored.logprobs[1].logprob = -3;
   stream.Push(scored);
   TurnDelta last = Delta("c", {});
+  last.logprobs.resize(1);
   last.finished = true;
   last.finish_reason = FinishReason::kStopSequence;
   last.stop_sequence = "x";
+  last.stop_token_id = 4;
   last.score_total = 9;
   last.usage.prompt_tokens = 5;
   last.status = absl::InternalError("why");
@@ -40,12 +46,16 @@ TEST(TokenStreamTest, UnreadDeltasMerge) {
   EXPECT_EQ(delta->text, "abc");
   EXPECT_THAT(delta->token_ids, ElementsAre(1, 2, 3));
   EXPECT_EQ(delta->scores.size(), 2u);
+  ASSERT_EQ(delta->logprobs.size(), 3u);
+  EXPECT_EQ(delta->logprobs[1].logprob, -3);
+  EXPECT_EQ(delta->stop_token_id, 4);
   EXPECT_EQ(delta->score_total, 9);
   EXPECT_TRUE(delta->finished);
   EXPECT_EQ(delta->finish_reason, FinishReason::kStopSequence);
   EXPECT_EQ(delta->stop_sequence, "x");
   EXPECT_EQ(delta->usage.prompt_tokens, 5);
   EXPECT_EQ(delta->status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(delta->prompt_logprobs.size(), 2u);
   EXPECT_FALSE(stream.TryPop().has_value());
 }
 

@@ -1,4 +1,4 @@
-// Sampling on every back end, against its definition (kernels/cpu/sampler.h) in double.
+// Sampling on every back end, against its definition (kernels/sampler.h) in double.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "kernels/cpu/sampler.h"
+#include "kernels/sampler.h"
 
 #include <algorithm>
 #include <cmath>

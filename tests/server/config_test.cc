@@ -36,6 +36,7 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(parsed.config.model, "a.gguf");
   EXPECT_EQ(parsed.config.host, "127.0.0.1");
   EXPECT_EQ(parsed.config.port, 50051);
+  EXPECT_EQ(parsed.config.http_port, 8000);
   EXPECT_EQ(parsed.config.device, "auto");
   EXPECT_FALSE(parsed.config.deterministic);
   EXPECT_EQ(parsed.config.gpu_memory_utilization, 0.9);
@@ -47,6 +48,7 @@ TEST(Config, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(parsed.config.SessionDurability(), Durability::kNone);
   EXPECT_FALSE(parsed.config.host_cache_bytes.has_value());
   EXPECT_EQ(parsed.config.rewind_turns, 4);
+  EXPECT_TRUE(parsed.config.enable_prefix_caching);
   EXPECT_TRUE(parsed.config.reflection);
   EXPECT_EQ(parsed.config.geometry.policy, "cascade");
   EXPECT_EQ(parsed.config.geometry.num_sinks, -1);
@@ -111,6 +113,7 @@ TEST(Config, EveryFlagIsRead) {
                                           "1",
                                           "--reflection",
                                           "off",
+                                          "--no-enable-prefix-caching",
                                           "--chat-template",
                                           "chatml",
                                           "--deterministic",
@@ -140,6 +143,7 @@ TEST(Config, EveryFlagIsRead) {
   EXPECT_EQ(config.rewind_turns, 64);
   EXPECT_EQ(config.default_max_tokens, 0);
   EXPECT_FALSE(config.reflection);
+  EXPECT_FALSE(config.enable_prefix_caching);
   EXPECT_EQ(config.threads, 2);
 }
 
@@ -152,6 +156,14 @@ TEST(Config, CommandLineOverEnvironmentOverDefault) {
   EXPECT_EQ(parsed.config.geometry.cache_tokens, 2048);
   EXPECT_EQ(parsed.config.geometry.num_sub_caches, 4);
   EXPECT_EQ(parsed.config.cache_memory_bytes, 512 << 20);
+}
+
+TEST(Config, PrefixCachingIsSwitchedBothWays) {
+  EXPECT_TRUE(Parse({"--enable-prefix-caching"}).config.enable_prefix_caching);
+  EXPECT_FALSE(Parse({"--no-enable-prefix-caching"}).config.enable_prefix_caching);
+  const Environment off("CASCADE_ENABLE_PREFIX_CACHING", "false");
+  EXPECT_FALSE(Parse({}).config.enable_prefix_caching);
+  EXPECT_TRUE(Parse({"--enable-prefix-caching"}).config.enable_prefix_caching);
 }
 
 TEST(Config, ModelFromTheEnvironment) {
@@ -228,11 +240,11 @@ TEST(Config, DurabilityFollowsTheDataFolder) {
 TEST(Config, HelpShowsFlagEnvironmentAndDefault) {
   const ParsedCommandLine parsed = Parse({"--help"}, false);
   EXPECT_EQ(parsed.exit, ExitCode::kOk);
-  for (const char* expected : {"--cache-tokens", "CASCADE_CACHE_TOKENS", "50051", "--drain-timeout",
-                               "CASCADE_MAX_NUM_SEQS", "a quarter of the free memory", "64, CPU: 16", "2048, CPU: 64",
-                               "CASCADE_DETERMINISTIC", "CASCADE_DATA_DIR", "--journal-retain", "--rewind-turns",
-                               "journal with --data-dir, else none", "CUDA: a quarter of the free memory, CPU: 0",
-                               "CASCADE_GPU_MEMORY_UTILIZATION", "0.9", "bfloat16"}) {
+  for (const char* expected :
+       {"--cache-tokens", "CASCADE_CACHE_TOKENS", "50051", "--drain-timeout", "CASCADE_MAX_NUM_SEQS",
+        "a quarter of the free memory", "64, CPU: 16", "2048, CPU: 64", "CASCADE_DETERMINISTIC", "CASCADE_DATA_DIR",
+        "--journal-retain", "--rewind-turns", "journal with --data-dir, else none",
+        "CUDA: a quarter of the free memory, CPU: 0", "CASCADE_GPU_MEMORY_UTILIZATION", "0.9", "bfloat16"}) {
     EXPECT_THAT(parsed.output, HasSubstr(expected));
   }
 }
@@ -262,7 +274,8 @@ INSTANTIATE_TEST_SUITE_P(
     Table, BadFlagsTest,
     testing::Values(
         BadFlags{{"--no-such-flag"}, ExitCode::kUsage, "--no-such-flag"},
-        BadFlags{{"--http-port", "8000"}, ExitCode::kUsage, "--http-port"},  // not built: unknown, not ignored
+        // Not built: unknown, not ignored.
+        BadFlags{{"--tensor-parallel-size", "2"}, ExitCode::kUsage, "--tensor-parallel-size"},
         BadFlags{{"stray"}, ExitCode::kUsage, "stray"}, BadFlags{{"--port", "abc"}, ExitCode::kUsage, "--port"},
         BadFlags{{"--port"}, ExitCode::kUsage, "--port"},
         BadFlags{{"--port", "1", "--port", "2"}, ExitCode::kUsage, "--port"},
@@ -271,6 +284,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadFlags{{"--dtype", "int3"}, ExitCode::kUsage, "--dtype"},
         BadFlags{{"--selection", "luck"}, ExitCode::kUsage, "--selection"},
         BadFlags{{"--reflection", "maybe"}, ExitCode::kUsage, "--reflection"},
+        BadFlags{{"--enable-prefix-caching=perhaps"}, ExitCode::kUsage, "--enable-prefix-caching"},
+        BadFlags{
+            {"--enable-prefix-caching", "--no-enable-prefix-caching"}, ExitCode::kUsage, "--enable-prefix-caching"},
         BadFlags{{"--cache-memory-bytes", "3parsec"}, ExitCode::kUsage, "--cache-memory-bytes"},
         BadFlags{{"--cache-memory-bytes", "99999999999999999999999"}, ExitCode::kUsage, "--cache-memory-bytes"},
         BadFlags{{"--cache-memory-bytes", "9999999TiB"}, ExitCode::kUsage, "--cache-memory-bytes"},
@@ -344,6 +360,17 @@ TEST(Config, ModelIsRequired) {
   const ParsedCommandLine parsed = Parse({}, false);
   EXPECT_EQ(parsed.exit, ExitCode::kUsage);
   EXPECT_THAT(parsed.output, HasSubstr("--model"));
+}
+
+TEST(Config, HttpPort) {
+  EXPECT_EQ(Parse({"--http-port", "0"}).config.http_port, 0);
+  for (const std::vector<std::string>& flags :
+       {std::vector<std::string>{"--http-port", "65536"}, {"--http-port", "-1"}, {"--port", "7", "--http-port", "7"}}) {
+    const ParsedCommandLine parsed = Parse(flags);
+    EXPECT_EQ(parsed.exit, ExitCode::kConfig);
+    EXPECT_THAT(parsed.output, HasSubstr("--http-port"));
+  }
+  EXPECT_FALSE(Parse({"--port", "0", "--http-port", "0"}).exit.has_value());
 }
 
 }  // namespace

@@ -63,39 +63,49 @@ TEST(TurnOfASession, EveryValue) {
     }
   }
   v1::ScoreRequest wire = SessionScore();
-  wire.set_turn_id(std::string(64, 'x'));
   wire.set_on_cancel(v1::ON_CANCEL_ROLLBACK);
   wire.set_durability(v1::DURABILITY_IMAGE);
   const auto turn = ToTurnRequest(wire, SteadyTime::max());
   ASSERT_TRUE(turn.ok()) << turn.status();
-  EXPECT_EQ(turn->turn_id.size(), 64u);
   EXPECT_EQ(turn->on_cancel, OnCancel::kRollback);
   EXPECT_EQ(turn->durability, Durability::kImage);
 }
 
-// Both kinds of requests have the same three fields.
+template <class Request>
+using BadFields = std::vector<std::pair<const char*, std::function<void(Request*)>>>;
+
+template <class Request>
+void ExpectNamed(const Request& good, const BadFields<Request>& rows) {
+  for (const auto& [field, spoil] : rows) {
+    Request wire = good;
+    spoil(&wire);
+    EXPECT_EQ(FieldOf(ToTurnRequest(wire, SteadyTime::max()).status()), field) << wire.ShortDebugString();
+  }
+}
+
+// Fields of both kinds of requests.
 template <class Request>
 void ExpectBadFieldsNamed(const Request& good) {
-  const std::pair<const char*, std::function<void(Request*)>> rows[] = {
-      {"turn_id", [](auto* wire) { wire->set_turn_id(std::string(65, 'x')); }},
-      {"turn_id", [](auto* wire) { wire->set_turn_id("two\nlines"); }},
-      {"turn_id", [](auto* wire) { wire->set_turn_id("é"); }},
-      {"turn_id", [](auto* wire) { wire->set_turn_id("\x7F"); }},
-      {"turn_id", [](auto* wire) { wire->set_turn_id(std::string(1, '\0')); }},
+  const BadFields<Request> rows = {
       {"on_cancel", [](auto* wire) { wire->set_on_cancel(static_cast<v1::OnCancel>(4)); }},
       {"on_cancel", [](auto* wire) { wire->set_on_cancel(static_cast<v1::OnCancel>(-1)); }},
       {"durability", [](auto* wire) { wire->set_durability(static_cast<v1::Durability>(4)); }},
       {"durability", [](auto* wire) { wire->set_durability(static_cast<v1::Durability>(-1)); }},
       {"expected_position", [](auto* wire) { wire->set_expected_position(kMin); }},
       // They are for sessions.
-      {"turn_id", [](auto* wire) { wire->clear_session_id(), wire->set_turn_id("x"); }},
       {"on_cancel", [](auto* wire) { wire->clear_session_id(), wire->set_on_cancel(v1::ON_CANCEL_KEEP); }},
       {"durability", [](auto* wire) { wire->clear_session_id(), wire->set_durability(v1::DURABILITY_NONE); }}};
-  for (const auto& [field, spoil] : rows) {
-    Request wire = good;
-    spoil(&wire);
-    EXPECT_EQ(FieldOf(ToTurnRequest(wire, SteadyTime::max()).status()), field) << wire.ShortDebugString();
-  }
+  ExpectNamed(good, rows);
+}
+
+TEST(TurnOfASession, BadNamesOfTurnsAreNamed) {
+  ExpectNamed<v1::GenerateRequest>(SessionTurn(),
+                                   {{"turn_id", [](auto* wire) { wire->set_turn_id(std::string(65, 'x')); }},
+                                    {"turn_id", [](auto* wire) { wire->set_turn_id("two\nlines"); }},
+                                    {"turn_id", [](auto* wire) { wire->set_turn_id("é"); }},
+                                    {"turn_id", [](auto* wire) { wire->set_turn_id("\x7F"); }},
+                                    {"turn_id", [](auto* wire) { wire->set_turn_id(std::string(1, '\0')); }},
+                                    {"turn_id", [](auto* wire) { wire->clear_session_id(), wire->set_turn_id("x"); }}});
 }
 
 TEST(TurnOfASession, BadFieldsAreNamed) {

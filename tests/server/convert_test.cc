@@ -58,6 +58,76 @@ TEST(ToTurnRequest, ZeroIsNotUnset) {
   EXPECT_EQ(turn->deadline, SteadyTime());
 }
 
+TEST(ToTurnRequest, EveryFieldOfSamplingAndOutput) {
+  v1::GenerateRequest wire;
+  wire.mutable_prompt()->set_text("hello");
+  const auto plain = ToTurnRequest(wire, SteadyTime::max());
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_EQ(plain->sampling.repetition_penalty, 1.0f);
+  EXPECT_EQ(plain->sampling.repeat_last_n, 64);
+  EXPECT_FALSE(plain->logprobs.has_value());
+  EXPECT_FALSE(plain->prompt_logprobs.has_value());
+  EXPECT_EQ(plain->json_schema, "");
+  EXPECT_EQ(plain->priority, 0);
+  EXPECT_EQ(*Replies(wire), 1);
+
+  v1::SamplingParams& sampling = *wire.mutable_sampling();
+  sampling.set_min_p(0.25f);
+  sampling.set_repetition_penalty(1.5f);
+  sampling.set_repeat_last_n(0);
+  sampling.set_frequency_penalty(-1);
+  sampling.set_presence_penalty(2);
+  (*sampling.mutable_logit_bias())[7] = -100;
+  (*sampling.mutable_logit_bias())[3] = 5;
+  sampling.add_allowed_token_ids(9);
+  sampling.add_allowed_token_ids(8);
+  v1::StopParams& stopping = *wire.mutable_stopping();
+  stopping.set_min_tokens(2);
+  stopping.add_stop_token_ids(11);
+  stopping.set_ignore_eos(true);
+  stopping.set_include_stop(true);
+  wire.set_logprobs(0);
+  wire.set_prompt_logprobs(20);
+  wire.set_echo(true);
+  wire.set_priority(-5);
+  wire.set_n(16);
+  wire.mutable_response_format()->set_json_object(true);
+  const auto turn = ToTurnRequest(wire, SteadyTime::max());
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_EQ(turn->sampling.min_p, 0.25f);
+  EXPECT_EQ(turn->sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(turn->sampling.repeat_last_n, 0);
+  EXPECT_EQ(turn->sampling.frequency_penalty, -1.0f);
+  EXPECT_EQ(turn->sampling.presence_penalty, 2.0f);
+  EXPECT_THAT(turn->sampling.logit_bias, testing::ElementsAre(testing::Pair(3, 5.0f), testing::Pair(7, -100.0f)));
+  EXPECT_THAT(turn->sampling.allowed_token_ids, testing::ElementsAre(9, 8));
+  EXPECT_EQ(turn->min_tokens, 2);
+  EXPECT_THAT(turn->stop_token_ids, testing::ElementsAre(11));
+  EXPECT_TRUE(turn->ignore_eos);
+  EXPECT_TRUE(turn->include_stop);
+  EXPECT_EQ(turn->logprobs, 0);
+  EXPECT_EQ(turn->prompt_logprobs, 20);
+  EXPECT_TRUE(turn->echo);
+  EXPECT_EQ(turn->priority, -5);
+  EXPECT_EQ(turn->json_schema, R"({"type":"object"})");
+  EXPECT_EQ(*Replies(wire), 16);
+  wire.mutable_response_format()->set_json_schema("true");
+  EXPECT_EQ(ToTurnRequest(wire, SteadyTime::max())->json_schema, "true");
+}
+
+TEST(Replies, Table) {
+  v1::GenerateRequest wire;
+  for (const int bad : {0, -1, 17, std::numeric_limits<int>::min()}) {
+    wire.set_n(bad);
+    EXPECT_EQ(FieldOfMessage(Message(Replies(wire).status())), "n") << bad;
+  }
+  wire.set_session_id("s");
+  wire.set_n(1);
+  EXPECT_EQ(*Replies(wire), 1);
+  wire.set_n(2);
+  EXPECT_EQ(FieldOfMessage(Message(Replies(wire).status())), "n");
+}
+
 TEST(ToTurnRequest, MessagesInOrder) {
   v1::GenerateRequest wire;
   for (const char* role : {"system", "user"}) {
@@ -97,6 +167,13 @@ TEST(ToTurnRequest, BadFieldsAreNamed) {
       {"stopping.max_tokens", [](auto* wire) { wire->mutable_stopping()->set_max_tokens(-1); }},
       {"stopping.max_tokens",
        [](auto* wire) { wire->mutable_stopping()->set_max_tokens(std::numeric_limits<int32_t>::min()); }},
+      {"logprobs", [](auto* wire) { wire->set_logprobs(-1); }},
+      {"logprobs", [](auto* wire) { wire->set_logprobs(21); }},
+      {"prompt_logprobs", [](auto* wire) { wire->set_prompt_logprobs(-1); }},
+      {"prompt_logprobs", [](auto* wire) { wire->set_prompt_logprobs(21); }},
+      {"response_format", [](auto* wire) { wire->mutable_response_format(); }},
+      {"response_format.json_schema", [](auto* wire) { wire->mutable_response_format()->set_json_schema(""); }},
+      {"response_format.json_object", [](auto* wire) { wire->mutable_response_format()->set_json_object(false); }},
   };
   for (const BadGenerate& row : rows) {
     v1::GenerateRequest wire;
@@ -204,6 +281,48 @@ TEST(NextPiece, LargeTextIsCutBetweenCharacters) {
   }
   EXPECT_EQ(text, delta.text);
   EXPECT_EQ(tokens, 100'000);
+}
+
+TEST(NextPiece, LogprobsStayParallelAndThePromptsComeFirst) {
+  TurnDelta delta;
+  delta.finished = true;
+  delta.stop_token_id = 0;
+  delta.usage.cached_tokens = 17;
+  const auto of = [](int i) {
+    return TokenLogprobs{.logprob = -0.25f * static_cast<float>(i % 5),
+                         .top = std::vector<TokenLogprob>(20, {.id = i + 1, .logprob = -1})};
+  };
+  for (int i = 0; i < 5000; ++i) delta.prompt_logprobs.emplace_back(i, of(i));
+  for (int i = 0; i < 3000; ++i) {
+    delta.token_ids.push_back(i);
+    delta.logprobs.push_back(of(i));
+  }
+  DeltaPosition position{.index = 3};
+  v1::GenerateResponse response;
+  int prompt = 0, next = 0;
+  bool last = false;
+  while (!last) {
+    last = NextPiece(delta, &position, &response);
+    EXPECT_LT(response.ByteSizeLong(), 1u << 20);
+    EXPECT_EQ(response.index(), 3);
+    EXPECT_EQ(response.has_stop_token_id(), last);
+    for (const v1::TokenLogprobs& logprobs : response.prompt_logprobs()) {
+      EXPECT_EQ(next, 0);
+      ASSERT_EQ(logprobs.token_id(), prompt++);
+      ASSERT_EQ(logprobs.top_size(), 20);
+    }
+    ASSERT_EQ(response.logprobs_size(), response.token_ids_size());
+    for (int i = 0; i < response.token_ids_size(); ++i, ++next) {
+      ASSERT_EQ(response.token_ids(i), next);
+      ASSERT_EQ(response.logprobs(i).token_id(), next);
+      ASSERT_EQ(response.logprobs(i).logprob(), -0.25f * static_cast<float>(next % 5));
+      ASSERT_EQ(response.logprobs(i).top(0).token_id(), next + 1);
+    }
+  }
+  EXPECT_EQ(prompt, 5000);
+  EXPECT_EQ(next, 3000);
+  EXPECT_EQ(response.stop_token_id(), 0);
+  EXPECT_EQ(response.usage().cached_tokens(), 17);
 }
 
 TEST(NextPiece, ScoresStayParallel) {

@@ -89,6 +89,7 @@ TEST(Program, PortInUseIs69) {
   std::vector<std::string> flags = Flags();
   *std::find(flags.begin(), flags.end(), "0") = taken.port();
   ExpectFailure(flags, 69, taken.port());
+  ExpectFailure(Flags({"--http-port", taken.port()}), 69, "--http-port");
 }
 
 TEST(Program, MissingDeviceIs71) {
@@ -142,8 +143,8 @@ TEST(Program, RaisesItsLimitOfFiles) {
 }
 
 TEST(Program, ARandomModelSaysThatItsAnswersAreNoise) {
-  ServerProcess server({"--model", "random:smollm2-135m:Q8_0", "--device", "cpu", "--port", "0", "--cache-tokens", "256",
-                        "--cache-memory-bytes", "256MiB"});
+  ServerProcess server({"--model", "random:smollm2-135m:Q8_0", "--device", "cpu", "--port", "0", "--cache-tokens",
+                        "256", "--cache-memory-bytes", "256MiB"});
   const std::string address = server.WaitUntilReady();
   ASSERT_NE(address, "") << server.Output();
   EXPECT_THAT(server.Output(), HasSubstr("answers are noise"));

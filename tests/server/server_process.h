@@ -1,5 +1,6 @@
 // The program cascade-server as a child process. CASCADE_TEST_SERVER in the environment names another program, and
 // CASCADE_TEST_SERVER_FLAGS flags (with blanks between) that all servers get: so the tests run on another device.
+// Without a flag for it there is no HTTP port: servers of tests run side by side.
 #pragma once
 
 #include <signal.h>
@@ -30,6 +31,7 @@ class ServerProcess {
     if (child_ == 0) {
       dup2(file, STDOUT_FILENO);
       dup2(file, STDERR_FILENO);
+      setenv("CASCADE_HTTP_PORT", "0", 0);
       const char* program = std::getenv("CASCADE_TEST_SERVER");
       if (program == nullptr) program = CASCADE_SERVER_PROGRAM;
       std::vector<std::string> all = {program};

@@ -51,6 +51,96 @@ TEST_F(StreamingTest, TheLastTextComesWithTheEnd) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
+TEST_F(StreamingTest, SeveralRepliesInOneCall) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = TextRequest("hello");
+  request.set_n(3);
+  request.mutable_sampling()->set_seed(10);
+  Reader reader = stub_->Generate(&context, request);
+  std::vector<FakeTurn> turns;
+  for (int i = 0; i < 3; ++i) turns.push_back(engine_.NextTurn());
+  v1::GenerateResponse response;
+  for (const int i : {2, 0, 1, 1, 2}) {  // whichever has something
+    turns[static_cast<size_t>(i)].stream->Push(TextDelta(std::string(1, static_cast<char>('a' + i)), {i}));
+    ASSERT_TRUE(reader->Read(&response));
+    EXPECT_EQ(response.index(), i);
+    EXPECT_EQ(response.token_ids(0), i);
+  }
+  for (const int i : {1, 0, 2}) {
+    turns[static_cast<size_t>(i)].stream->Push(FinishedDelta(FinishReason::kLength));
+    ASSERT_TRUE(reader->Read(&response));
+    EXPECT_EQ(response.index(), i);
+    EXPECT_EQ(response.finish_reason(), v1::FINISH_REASON_LENGTH);
+    EXPECT_TRUE(response.has_usage());
+  }
+  EXPECT_FALSE(reader->Read(&response));
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(StreamingTest, SeveralRepliesAtFullSpeedLoseNothing) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = TextRequest("hello");
+  request.set_n(4);
+  Reader reader = stub_->Generate(&context, request);
+  std::vector<FakeTurn> turns;
+  for (int i = 0; i < 4; ++i) turns.push_back(engine_.NextTurn());
+  constexpr int kDeltas = 5000;
+  std::vector<std::thread> engines;
+  for (const FakeTurn& turn : turns) {
+    engines.emplace_back([stream = turn.stream] {
+      for (int i = 0; i < kDeltas; ++i) stream->Push(TextDelta("x", {i}));
+      stream->Push(FinishedDelta(FinishReason::kStop));
+    });
+  }
+  std::vector<int> next(4, 0), ends(4, 0);
+  v1::GenerateResponse response;
+  while (reader->Read(&response)) {
+    const auto index = static_cast<size_t>(response.index());
+    ASSERT_LT(index, 4u);
+    for (const int id : response.token_ids()) ASSERT_EQ(id, next[index]++);
+    ends[index] += response.has_usage() ? 1 : 0;
+  }
+  for (std::thread& engine : engines) engine.join();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(next, testing::Each(kDeltas));
+  EXPECT_THAT(ends, testing::Each(1));
+}
+
+TEST_F(StreamingTest, AReplyThatFailsGivesTheCallItsStatus) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = TextRequest("hello");
+  request.set_n(2);
+  Reader reader = stub_->Generate(&context, request);
+  const FakeTurn first = engine_.NextTurn(), second = engine_.NextTurn();
+  first.stream->Push(FinishedDelta(FinishReason::kError, absl::InternalError("broken")));
+  second.stream->Push(TextDelta("x", {1}));
+  second.stream->Push(FinishedDelta(FinishReason::kStop));
+  int ends = 0;
+  std::string text;
+  for (v1::GenerateResponse response; reader->Read(&response);) {
+    ends += response.has_usage() ? 1 : 0;
+    text += response.text();
+  }
+  EXPECT_EQ(ends, 2);
+  EXPECT_EQ(text, "x");
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INTERNAL);
+}
+
+TEST_F(StreamingTest, AClientThatGoesCancelsAllReplies) {
+  grpc::ClientContext context;
+  v1::GenerateRequest request = TextRequest("hello");
+  request.set_n(3);
+  Reader reader = stub_->Generate(&context, request);
+  std::vector<FakeTurn> turns;
+  for (int i = 0; i < 3; ++i) turns.push_back(engine_.NextTurn());
+  context.TryCancel();
+  for (const FakeTurn& turn : turns) {
+    WaitUntil([&] { return turn.stream->cancelled(); });
+    turn.stream->Push(FinishedDelta(FinishReason::kCancelled));
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 TEST_F(StreamingTest, EmptyDeltasAreNotSent) {
   grpc::ClientContext context;
   Reader reader = stub_->Generate(&context, TextRequest("hello"));

@@ -140,7 +140,7 @@ absl::Status FakeModel::Launch(const ForwardBatch& batch) {
                                                   static_cast<size_t>(vocabulary_));
   };
   for (const int32_t r : batch.logit_rows) {
-    step.result.logits.insert(step.result.logits.end(), row(r).begin(), row(r).end());
+    step.logits.insert(step.logits.end(), row(r).begin(), row(r).end());
   }
   Expect(batch.score_rows.size() == batch.score_targets.size(), "score targets");
   for (size_t i = 0; i < batch.score_rows.size(); ++i) {
@@ -160,6 +160,8 @@ absl::Status FakeModel::Collect(ForwardResult& result) {
   LaunchedStep step = std::move(in_flight_.front());
   in_flight_.pop_front();
   result = std::move(step.result);
+  collected_logits_ = std::move(step.logits);
+  result.logits = collected_logits_;
   result.certificates = std::exchange(next_certificates_, {});
   steps_.push_back(std::move(step.record));
   changed_.NotifyAll();
@@ -313,7 +315,8 @@ std::unique_ptr<kernels::SlotCopy> FakeModel::ReadSlot(int slot, kernels::SlotPa
   Expect(host.size() == SlotBytes(part) && ids.size() <= kMaxSlotIds, "host memory of another size");
   const auto count = static_cast<int32_t>(ids.size());
   std::memcpy(host.data(), &count, sizeof count);
-  if (part == kernels::SlotPart::kAll) std::memcpy(host.data() + sizeof count, ids.data(), ids.size() * sizeof(int32_t));
+  if (part == kernels::SlotPart::kAll)
+    std::memcpy(host.data() + sizeof count, ids.data(), ids.size() * sizeof(int32_t));
   return std::make_unique<DoneCopy>(std::exchange(next_copy_, absl::OkStatus()));
 }
 

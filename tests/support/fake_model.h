@@ -16,7 +16,7 @@
 #include "engine/cache/cascade_plan.h"
 #include "engine/model/llama.h"
 #include "kernels/base/mutex.h"
-#include "kernels/cpu/sampler.h"
+#include "kernels/sampler.h"
 
 namespace cascade {
 
@@ -92,7 +92,8 @@ class FakeModel final : public Model {
   struct LaunchedStep {
     StepRecord record;
     ForwardResult result;
-    absl::Status status;  // of a violation
+    std::vector<float> logits;  // of the result
+    absl::Status status;        // of a violation
   };
 
   void WaitForPermit() CASCADE_REQUIRES(mutex_);
@@ -118,6 +119,7 @@ class FakeModel final : public Model {
   CondVar changed_;
   std::map<int, Slot> slots_ CASCADE_GUARDED_BY(mutex_);
   std::deque<LaunchedStep> in_flight_ CASCADE_GUARDED_BY(mutex_);
+  std::vector<float> collected_logits_ CASCADE_GUARDED_BY(mutex_);
   std::vector<bool> dead_ CASCADE_GUARDED_BY(mutex_);  // rows of the step that is launched
   int dead_rows_ CASCADE_GUARDED_BY(mutex_) = 0;
   kernels::Sampler sampler_ CASCADE_GUARDED_BY(mutex_);

@@ -42,8 +42,8 @@ std::vector<kernels::TokenScore> SessionRunner::Score(std::span<const int32_t> i
   targets.push_back(-1);
   std::vector<kernels::TokenScore> scores;
   for (size_t begin = 0; begin < ids.size();) {
-    const size_t count = std::min({ids.size() - begin, static_cast<size_t>(plan_.TokensUntilCut()),
-                                   static_cast<size_t>(max_slice_)});
+    const size_t count =
+        std::min({ids.size() - begin, static_cast<size_t>(plan_.TokensUntilCut()), static_cast<size_t>(max_slice_)});
     Step(ids.subspan(begin, count), std::span(targets).subspan(begin, count), false);
     scores.insert(scores.end(), result_.scores.begin(), result_.scores.end());
     begin += count;
@@ -53,15 +53,16 @@ std::vector<kernels::TokenScore> SessionRunner::Score(std::span<const int32_t> i
 
 std::vector<float> SessionRunner::Feed(std::span<const int32_t> ids) {
   for (size_t begin = 0; begin < ids.size();) {
-    const size_t count = std::min({ids.size() - begin, static_cast<size_t>(plan_.TokensUntilCut()),
-                                   static_cast<size_t>(max_slice_)});
+    const size_t count =
+        std::min({ids.size() - begin, static_cast<size_t>(plan_.TokensUntilCut()), static_cast<size_t>(max_slice_)});
     Step(ids.subspan(begin, count), {}, begin + count == ids.size());
     begin += count;
   }
-  return result_.logits;
+  return {result_.logits.begin(), result_.logits.end()};
 }
 
-std::vector<int32_t> SessionRunner::Greedy(std::span<const int32_t> prompt, int count, std::span<const int32_t> end_ids) {
+std::vector<int32_t> SessionRunner::Greedy(std::span<const int32_t> prompt, int count,
+                                           std::span<const int32_t> end_ids) {
   std::vector<int32_t> reply;
   std::vector<float> logits = Feed(prompt);
   while (true) {

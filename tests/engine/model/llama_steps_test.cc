@@ -202,7 +202,7 @@ TEST(LlamaSteps, WhatIsNotRecorded) {
   run(1, [&](ForwardBatch& batch) { sample(batch), batch.score_rows = {0}, batch.score_targets = {1}; });
   run(1, sample);
   run(1, [&](ForwardBatch& batch) { sample(batch), batch.vocabulary = 7; });
-  EXPECT_THAT(backend.recordings, ElementsAre(-1, -1, -1, -1, 1, -1));
+  EXPECT_THAT(backend.recordings, ElementsAre(-1, -1, 1, -1, 1, -1));
 }
 
 }  // namespace

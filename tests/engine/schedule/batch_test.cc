@@ -61,6 +61,24 @@ TEST(BatchTest, GathersSlicesAndResults) {
   EXPECT_EQ(writer.tokens_seen(), 8);
 }
 
+TEST(BatchTest, LogitsOfSomeRows) {
+  const CascadeGeometry geometry = SmallGeometry();
+  CascadePlan first(geometry, 7), second(geometry, 2), third(geometry, 2);
+  const std::vector<int32_t> one = {20}, three = {10, 11, 12};
+  kernels::SampleRequest request;
+  Batch batch(100);
+  batch.Add(6, 3, first, one, &request, {}, {0, 1, true});
+  batch.Add(7, 4, second, three, nullptr, {}, {3, 3, false});
+  batch.Add(8, 5, third, three, nullptr, {}, {1, 3, true});
+  EXPECT_THAT(batch.forward().logit_rows, ElementsAre(0, 5, 6));
+  EXPECT_THAT(batch.forward().sample_rows, ElementsAre(0));
+  EXPECT_TRUE(batch.entries()[0].samples_on_host);
+  EXPECT_EQ(batch.entries()[1].num_logits, 0);
+  EXPECT_FALSE(batch.entries()[1].samples_on_host);
+  EXPECT_EQ(batch.entries()[2].first_logits, 1);
+  EXPECT_EQ(batch.entries()[2].num_logits, 2);
+}
+
 TEST(BatchTest, ClosesAStrideInTheStepThatFillsIt) {
   const CascadeGeometry geometry = SmallGeometry();
   CascadePlan plan(geometry, 2 + 16 + 3);  // the cache is full, one token lacks to the open stride

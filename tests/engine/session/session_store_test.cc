@@ -139,7 +139,10 @@ TEST_F(SessionStoreTest, AMoveTakesAnIdleSessionOutOfItsSlot) {
   for (const bool finished : {false, true}) {
     auto again = Acquire(store, older);
     again->lease.TakeSlot(*store.TakeSlot());
-    if (finished) again->lease.Finish(again->cache, ReplyEnd::kNone, FinishReason::kStop);
+    if (finished) {
+      again->lease.BroughtIn(0);
+      again->lease.Finish(again->cache, ReplyEnd::kNone, FinishReason::kStop);
+    }
     again->lease.Release();
     EXPECT_EQ(store.Get(older)->state, finished ? SessionState::kResident : SessionState::kParkedHost);
     EXPECT_EQ(store.slots_free(), finished ? 1 : 2);

@@ -9,6 +9,11 @@
 
 namespace cascade::kernels {
 
+// NaN if one of them is.
+float LargestLogit(std::span<const float> logits);
+// Natural logarithm of the sum of exp(logit). `largest`: of them, finite.
+double LogSumExp(std::span<const float> logits, float largest);
+
 // Owns scratch only: the result is a function of the arguments. One thread.
 //
 // Order, as in the transformers library: temperature; top_k; top_p, over what top_k left; min_p. Tokens are ranked by

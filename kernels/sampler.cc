@@ -1,4 +1,4 @@
-#include "kernels/cpu/sampler.h"
+#include "kernels/sampler.h"
 
 #include <algorithm>
 #include <bit>
@@ -39,8 +39,10 @@ bool Before(const Sampler::Candidate& a, const Sampler::Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 }
 
-// NaN if one of them is. Four chains, because a maximum's latency is what a plain loop would wait for.
-float Largest(std::span<const float> logits) {
+}  // namespace
+
+// Four chains, because a maximum's latency is what a plain loop would wait for.
+float LargestLogit(std::span<const float> logits) {
   float best[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
   bool nan = false;
   size_t i = 0;
@@ -58,10 +60,25 @@ float Largest(std::span<const float> logits) {
   return nan ? NAN : std::max({best[0], best[1], best[2], best[3]});
 }
 
-}  // namespace
+double LogSumExp(std::span<const float> logits, float largest) {
+  double total = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, logits.size());
+    float weights[kBlock];
+    for (size_t i = begin; i < end; ++i) weights[i - begin] = ExpNonPositive(logits[i] - largest);
+    double lanes[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= end - begin; i += 4) {
+      for (size_t lane = 0; lane < 4; ++lane) lanes[lane] += weights[i + lane];
+    }
+    for (; i < end - begin; ++i) lanes[0] += weights[i];
+    total += lanes[0] + lanes[1] + lanes[2] + lanes[3];
+  }
+  return static_cast<double>(largest) + std::log(total);
+}
 
 int32_t Sampler::Sample(std::span<const float> logits, const SampleRequest& request) {
-  const float largest = Largest(logits);
+  const float largest = LargestLogit(logits);
   if (!std::isfinite(largest)) return kNoId;
   if (request.temperature < kGreedyBelow) {
     return static_cast<int32_t>(std::find(logits.begin(), logits.end(), largest) - logits.begin());
@@ -75,7 +92,7 @@ int32_t Sampler::Sample(std::span<const float> logits, const SampleRequest& requ
 }
 
 std::span<const Sampler::Candidate> Sampler::Filter(std::span<const float> logits, const SampleRequest& request) {
-  const float largest = Largest(logits);
+  const float largest = LargestLogit(logits);
   if (!std::isfinite(largest)) return {};
   ComputeWeights(logits, largest, request.temperature);
   FilterRow(logits, request);
