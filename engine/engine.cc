@@ -111,7 +111,7 @@ class EngineImpl final : public Engine {
   }
   DrainReport Drain(SteadyTime deadline) override;
   std::chrono::nanoseconds ParkingTime() const override {
-    return mover_.TimePerImage() * static_cast<int64_t>(sessions_.Unparked().size());
+    return mover_.TimePerImage() * static_cast<int64_t>(sessions_.Unparked(/*without_image=*/true).size());
   }
 
   int SlotsFree() const override { return sessions_.slots_free(); }

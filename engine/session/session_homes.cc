@@ -69,15 +69,16 @@ void SessionStore::EndMove(const SessionMove& move, SessionHome home, std::share
   changed_.NotifyAll();
 }
 
-std::vector<std::string> SessionStore::Unparked() {
+std::vector<std::string> SessionStore::Unparked(bool without_image) {
   MutexLock lock(mutex_);
   std::vector<std::string> ids;
   for (const auto& [generation, session] : by_generation_) {
     if (session->journal == nullptr) continue;
     const bool in_memory = session->home == SessionHome::kSlot || session->home == SessionHome::kHost;
     const int64_t fed = session->cache.plan.tokens_seen();
+    const bool wanted = in_memory && (!without_image || session->journal->ImageBefore(fed) != fed);
     // What a turn, or a call, will leave is not known before its end.
-    if (session->busy || (in_memory && session->journal->ImageBefore(fed) != fed)) ids.push_back(session->id);
+    if (session->busy || wanted) ids.push_back(session->id);
   }
   return ids;
 }

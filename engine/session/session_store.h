@@ -125,9 +125,9 @@ class SessionStore {
   std::optional<SessionMove> BeginMoveOf(const std::string& id, std::chrono::steady_clock::time_point deadline);
   // It is there now; its slot is free. `host`: kHost. kSlot: nothing came of it.
   void EndMove(const SessionMove& move, SessionHome home, std::shared_ptr<kernels::HostMemory> host);
-  // Ids of the sessions with a journal whose cache is in a slot or in host memory and whose image is older, and of
-  // those that somebody has.
-  std::vector<std::string> Unparked();
+  // Ids of the sessions with a journal whose cache is in a slot or in host memory, and of those that somebody has.
+  // `without_image`: but for those whose newest image is of just that cache, so that parking them takes no time.
+  std::vector<std::string> Unparked(bool without_image = false);
 
   // Sessions that have expired since the last call: what they have outside is the caller's to remove, who then calls
   // Gone.
